@@ -1,0 +1,1 @@
+//! Chains of image builds from IMAGES.json (corpusops).

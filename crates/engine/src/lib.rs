@@ -1,0 +1,1 @@
+//! Container engine port, with an implementation for Docker and Podman sockets.

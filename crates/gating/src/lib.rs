@@ -1,0 +1,1 @@
+//! Speculative image gating: buildset registry, upload before merge, promote by manifest (Zuul).

@@ -1,0 +1,1 @@
+//! Packages as scratch images: store, versions, shims (Hamlet).

@@ -1,0 +1,3 @@
+//! The suite that every implementation of the ports runs in its own tests.
+
+pub mod peer;

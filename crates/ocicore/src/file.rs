@@ -1,0 +1,209 @@
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+
+use crate::{Algorithm, Blob, BoxStream, Cx, Descriptor, Error, MediaType, Result};
+
+/// Bytes that one poll of a file's stream reads.
+const CHUNK: usize = 256 << 10;
+
+/// Content that is a file of exactly this content.
+#[derive(Clone, Debug)]
+pub struct FileBlob {
+    descriptor: Descriptor,
+    path: PathBuf,
+    /// Deletes the file when the last clone is gone.
+    _temporary: Option<std::sync::Arc<tempfile::TempPath>>,
+}
+
+impl FileBlob {
+    /// A file that is said to be what `descriptor` describes; who takes it will check.
+    pub fn described(descriptor: Descriptor, path: impl Into<PathBuf>) -> Self {
+        Self {
+            descriptor,
+            path: path.into(),
+            _temporary: None,
+        }
+    }
+
+    /// A temporary file, deleted with the last clone.
+    pub fn temporary(descriptor: Descriptor, path: tempfile::TempPath) -> Self {
+        let file = path.to_path_buf();
+        Self {
+            descriptor,
+            path: file,
+            _temporary: Some(std::sync::Arc::new(path)),
+        }
+    }
+
+    /// Reads a file once to describe it by its SHA-256.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn of(cx: &Cx, media_type: MediaType, path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        cx.blocking(move |cx| {
+            let hash = || {
+                let mut file = File::open(&path)?;
+                let task = cx.task("hash", Some(file.metadata()?.len()));
+                let mut hasher = Algorithm::Sha256.hasher();
+                let (mut size, mut buffer) = (0, vec![0; CHUNK]);
+                loop {
+                    let n = file.read(&mut buffer)?;
+                    if n == 0 {
+                        return Ok((hasher.finish(), size));
+                    }
+                    hasher.update(&buffer[..n]);
+                    size += n as u64;
+                    task.add(n as u64)
+                        .map_err(|cancelled| io::Error::from(Error::from(cancelled)))?;
+                }
+            };
+            let (digest, size) = hash().map_err(|e| io_error(&path, e))?;
+            Ok(Self::described(
+                Descriptor::new(media_type, digest, size),
+                path,
+            ))
+        })
+        .await
+    }
+}
+
+impl Blob for FileBlob {
+    fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    fn open(&self, range: Range<u64>) -> BoxStream<Bytes> {
+        read_range(self.clone(), range)
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+}
+
+/// Streams a part of a file; the blob is kept while the stream lives, so that a temporary file is.
+fn read_range(blob: FileBlob, range: Range<u64>) -> BoxStream<Bytes> {
+    read_file(blob.path.clone(), range)
+        .map(move |chunk| {
+            let _kept = &blob;
+            chunk
+        })
+        .boxed()
+}
+
+/// Streams a part of a file in chunks, each read on a thread for blocking work.
+pub(crate) fn read_file(path: PathBuf, range: Range<u64>) -> BoxStream<Bytes> {
+    struct State {
+        path: PathBuf,
+        file: Option<File>,
+        at: u64,
+        end: u64,
+    }
+    let state = State {
+        path,
+        file: None,
+        at: range.start,
+        end: range.end,
+    };
+    stream::try_unfold(state, |mut state| async move {
+        if state.at >= state.end {
+            return Ok(None);
+        }
+        Cx::default()
+            .blocking(move |_| {
+                let read = |state: &mut State| {
+                    let mut file = match state.file.take() {
+                        Some(file) => file,
+                        None => {
+                            let mut file = File::open(&state.path)?;
+                            file.seek(SeekFrom::Start(state.at))?;
+                            file
+                        }
+                    };
+                    let want = CHUNK.min(usize::try_from(state.end - state.at).unwrap_or(CHUNK));
+                    let mut chunk = BytesMut::zeroed(want);
+                    let n = file.read(&mut chunk)?;
+                    chunk.truncate(n);
+                    state.at = if n == 0 {
+                        state.end
+                    } else {
+                        state.at + n as u64
+                    };
+                    state.file = Some(file);
+                    Ok(chunk.freeze())
+                };
+                match read(&mut state) {
+                    Ok(chunk) => Ok(Some((chunk, state))),
+                    Err(error) => Err(io_error(&state.path, error)),
+                }
+            })
+            .await
+    })
+    .boxed()
+}
+
+fn io_error(path: &Path, error: io::Error) -> Error {
+    Error::io("read", path.display(), "the file system", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use futures_util::TryStreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_read_at_any_range() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let content: Vec<u8> = (0..CHUNK * 2 + 10).map(|n| (n % 251) as u8).collect();
+        file.write_all(&content).unwrap();
+        let cx = Cx::default();
+        let blob = FileBlob::of(&cx, MediaType::OCI_LAYER, file.path())
+            .await
+            .unwrap();
+        assert_eq!(
+            *blob.descriptor(),
+            Descriptor::of(MediaType::OCI_LAYER, &content)
+        );
+        for range in [0..content.len(), 1..5, CHUNK - 1..CHUNK + 1, 7..7] {
+            let part: Vec<Bytes> = blob
+                .open(range.start as u64..range.end as u64)
+                .try_collect()
+                .await
+                .unwrap();
+            assert_eq!(part.concat(), content[range]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_temporary_file_lives_as_long_as_its_streams() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::write(&path, "hello").unwrap();
+        let kept = path.to_path_buf();
+        let blob = FileBlob::temporary(Descriptor::of(MediaType::OCI_LAYER, b"hello"), path);
+        let content = blob.open(0..5);
+        drop(blob);
+        assert_eq!(
+            content.try_collect::<Vec<_>>().await.unwrap().concat(),
+            b"hello"
+        );
+        assert!(!kept.exists());
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_is_an_error_of_the_stream() {
+        let blob = FileBlob::described(Descriptor::of(MediaType::OCI_LAYER, b"x"), "/nope/x");
+        let error = blob.open(0..1).try_collect::<Vec<_>>().await.unwrap_err();
+        assert_eq!(error.class(), crate::Class::NotFound);
+    }
+}

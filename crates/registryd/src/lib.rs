@@ -1,0 +1,1 @@
+//! Embeddable OCI distribution (registry v2) server.

@@ -1,0 +1,1 @@
+//! Talend built jobs to container images (job2docker).

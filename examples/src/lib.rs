@@ -1,0 +1,1 @@
+//! What the example binaries share: exit codes, progress, rendering of errors.

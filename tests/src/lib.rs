@@ -1,0 +1,1 @@
+//! Helpers for journeys across the crates: peers, skips, commands.
