@@ -150,6 +150,26 @@ impl Cx {
         })
     }
 
+    /// Awaits `work`, or fails as soon as cancelled, dropping it.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`](crate::Error::Cancelled), or that of the work.
+    pub async fn or_cancelled<T>(
+        &self,
+        work: impl Future<Output = crate::Result<T>>,
+    ) -> crate::Result<T> {
+        self.check()?;
+        let mut stop = std::pin::pin!(self.cancelled());
+        let mut work = std::pin::pin!(work);
+        poll_fn(move |context| {
+            if stop.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(Cancelled.into()));
+            }
+            work.as_mut().poll(context)
+        })
+        .await
+    }
+
     /// A piece of work with progress; `total` in bytes unless the label says otherwise.
     pub fn task(&self, label: &str, total: Option<u64>) -> Task {
         static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -165,7 +165,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_read_at_any_range() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let content: Vec<u8> = (0..CHUNK * 2 + 10).map(|n| (n % 251) as u8).collect();
+        let content: Vec<u8> = (0u32..(256 << 11) + 10).map(|n| (n % 251) as u8).collect();
         file.write_all(&content).unwrap();
         let cx = Cx::default();
         let blob = FileBlob::of(&cx, MediaType::OCI_LAYER, file.path())

@@ -17,6 +17,7 @@ mod error;
 mod file;
 mod limits;
 mod manifest;
+mod memory;
 mod reference;
 mod store;
 
@@ -31,6 +32,7 @@ pub use error::{Class, Error, Result};
 pub use file::FileBlob;
 pub use limits::SizeLimits;
 pub use manifest::{Links, RawManifest, sniff_media_type};
+pub use memory::{Memory, MemoryRepositories};
 pub use reference::{Name, Reference, Repository, RepositoryPath, Tag};
 pub use store::{Blob, BoxStream, ImageSink, ImageSource, ImageStore, Place, Repositories, Stored};
 

@@ -127,6 +127,27 @@ impl RawManifest {
             annotations: document.annotations,
         })
     }
+
+    /// This manifest as an entry of the referrers of `subject`: with its artifact type, which is
+    /// its config's media type if it names none, and its annotations
+    /// (distribution-spec §Listing Referrers). None if it refers to something else.
+    pub fn as_referrer_of(&self, subject: &Digest) -> Option<Descriptor> {
+        let links = self.links().ok()?;
+        if links.subject?.digest() != subject {
+            return None;
+        }
+        let mut entry = self.descriptor.clone();
+        let kind = links
+            .artifact_type
+            .or(links.config.map(|config| config.media_type().clone()));
+        if let Some(kind) = kind {
+            entry = entry.with_artifact_type(kind);
+        }
+        for (key, value) in links.annotations {
+            entry = entry.with_annotation(key, value);
+        }
+        Some(entry)
+    }
 }
 
 /// Media type of a manifest whose store does not keep one: its own `mediaType`, else by its shape.
