@@ -15,6 +15,8 @@ mod digest;
 mod error;
 #[cfg(feature = "fs")]
 mod file;
+#[cfg(feature = "fs")]
+mod layout;
 mod limits;
 mod manifest;
 mod memory;
@@ -30,6 +32,8 @@ pub use digest::{Algorithm, Digest, Hasher};
 pub use error::{Class, Error, Result};
 #[cfg(feature = "fs")]
 pub use file::FileBlob;
+#[cfg(feature = "fs")]
+pub use layout::Layout;
 pub use limits::SizeLimits;
 pub use manifest::{Links, RawManifest, sniff_media_type};
 pub use memory::{Memory, MemoryRepositories};

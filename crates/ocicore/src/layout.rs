@@ -1,0 +1,718 @@
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Blob, BoxStream, Cx, Descriptor, Digest, Error, ImageSink, ImageSource, MediaType, Name, Place,
+    RawManifest, Result, SizeLimits, Stored, Tag, Verifier, blob::failed, file::read_file,
+    sniff_media_type,
+};
+
+/// Annotation of a root's name (image-spec annotations.md).
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Prefix of files that are being written.
+const TEMPORARY: &str = ".tmp-";
+
+/// An OCI image layout on disk (image-spec image-layout.md).
+///
+/// Content is written to a temporary file, synced and renamed; `index.json` is replaced as a whole
+/// under a lock on the file `oci-layout`, so that several processes may write. A kill at any
+/// moment leaves the old state or the new one. What earlier writers left behind is removed by
+/// [`Layout::open_or_create`].
+///
+/// Roots are listed in `index.json`; manifests that are [`Place::Child`] are not, so referrers can
+/// be found among listed ones and by [`Layout`]'s own reading of `blobs`.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+    limits: SizeLimits,
+}
+
+impl Layout {
+    /// Opens a layout that is there.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if the directory is no layout of version 1.0.0.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        let layout = Self {
+            root: root.into(),
+            limits: SizeLimits::default(),
+        };
+        let path = layout.root.join("oci-layout");
+        let fault = |fault: &str| Error::Format {
+            path: path.display().to_string(),
+            fault: fault.to_owned(),
+        };
+        let bytes = match read_limited(&path, 4096) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(fault(
+                    "no such file, so the directory is no OCI image layout",
+                ));
+            }
+            other => other.map_err(|error| layout.io("open", &path, error))?,
+        };
+        let marker: Value = serde_json::from_slice(&bytes).map_err(|_| fault("it is no JSON"))?;
+        match marker["imageLayoutVersion"].as_str() {
+            Some("1.0.0") => Ok(layout),
+            _ => Err(fault("expected imageLayoutVersion 1.0.0")),
+        }
+    }
+
+    /// Opens a layout, or makes one in a directory that is empty or not there.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if the directory holds something else.
+    pub fn open_or_create(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        if root.join("oci-layout").exists() {
+            let layout = Self::open(root)?;
+            layout.sweep()?;
+            return Ok(layout);
+        }
+        let layout = Self {
+            root,
+            limits: SizeLimits::default(),
+        };
+        let create = || {
+            fs::create_dir_all(&layout.root)?;
+            if fs::read_dir(&layout.root)?.any(|entry| {
+                entry.is_ok_and(|e| {
+                    let name = e.file_name();
+                    name != "blobs" && name != "index.json" && !is_temporary(&e.path())
+                })
+            }) {
+                return Err(io::Error::from(Error::Format {
+                    path: layout.root.display().to_string(),
+                    fault: "the directory is neither empty nor an OCI image layout".to_owned(),
+                }));
+            }
+            fs::create_dir_all(layout.root.join("blobs/sha256"))?;
+            if !layout.root.join("index.json").exists() {
+                let index = json!({
+                    "manifests": [], "mediaType": MediaType::OCI_INDEX, "schemaVersion": 2,
+                });
+                layout.replace("index.json", index.to_string().as_bytes())?;
+            }
+            // Last, for it is what makes the directory a layout.
+            layout.replace("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
+        };
+        create().map_err(|error| layout.io("create", &layout.root, error))?;
+        Ok(layout)
+    }
+
+    /// With other limits for foreign documents.
+    pub fn with_limits(mut self, limits: SizeLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// All roots with their names, in the order of `index.json`. A name is any text: tools write
+    /// tags there, and whole references, too.
+    ///
+    /// # Errors
+    /// If `index.json` cannot be read.
+    pub fn roots(&self) -> Result<Vec<(Option<String>, Descriptor)>> {
+        let index = self.read_index()?;
+        entries(&index)
+            .iter()
+            .map(|entry| {
+                let descriptor: Descriptor = serde_json::from_value(entry.clone())
+                    .map_err(|error| self.bad_index(&error.to_string()))?;
+                let name = descriptor.annotations().get(REF_NAME).cloned();
+                Ok((name, plain(&descriptor)))
+            })
+            .collect()
+    }
+
+    /// The root that is called `name`, which need be no valid tag.
+    ///
+    /// # Errors
+    /// Of class `NotFound` if there is none.
+    pub fn root(&self, name: &str) -> Result<Descriptor> {
+        let mut roots = self.roots()?.into_iter();
+        let found = roots.find(|(known, _)| known.as_deref() == Some(name));
+        found
+            .map(|(_, root)| root)
+            .ok_or_else(|| Error::not_found("resolve", name, self))
+    }
+
+    /// Where content of this digest lies or would lie.
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root
+            .join(format!("blobs/{}/{}", digest.algorithm(), digest.hex()))
+    }
+
+    fn read_index(&self) -> Result<Map<String, Value>> {
+        let path = self.root.join("index.json");
+        let bytes = read_limited(&path, self.limits.config())
+            .map_err(|error| self.io("read", &path, error))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.bad_index(&error.to_string()))
+    }
+
+    /// Reads, edits and replaces `index.json` under the lock.
+    fn edit_index(&self, edit: impl FnOnce(&mut Vec<Value>) -> Result<()>) -> Result<()> {
+        let lock = self.marker()?;
+        lock.lock()
+            .map_err(|error| self.io("lock", &self.root, error))?;
+        let mut index = self.read_index()?;
+        let list = index.entry("manifests").or_insert_with(|| json!([]));
+        if list.is_null() {
+            *list = json!([]);
+        }
+        let Value::Array(manifests) = list else {
+            return Err(self.bad_index("`manifests` is no list"));
+        };
+        let before = manifests.clone();
+        edit(manifests)?;
+        if *manifests == before {
+            return Ok(());
+        }
+        let bytes = Value::Object(index).to_string();
+        self.replace("index.json", bytes.as_bytes())
+            .map_err(|error| self.io("write", &self.root.join("index.json"), error))
+    }
+
+    /// The file whose lock guards the layout: it is there from the start and never replaced.
+    fn marker(&self) -> Result<File> {
+        let path = self.root.join("oci-layout");
+        File::open(&path).map_err(|error| self.io("open", &path, error))
+    }
+
+    /// A temporary file, locked as long as it is open, so that [`Layout::sweep`] knows that its
+    /// writer lives.
+    fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
+        // Sweepers hold the lock alone, so that none comes between creation and locking.
+        let marker = File::open(self.root.join("oci-layout"));
+        if let Ok(marker) = &marker {
+            marker.lock_shared()?;
+        }
+        let file = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempfile_in(&self.root)?;
+        file.as_file().lock()?;
+        Ok(file)
+    }
+
+    /// Removes temporary files of writers that are gone.
+    fn sweep(&self) -> Result<()> {
+        let marker = self.marker()?;
+        // Somebody writes; another time, then.
+        if marker.try_lock().is_err() {
+            return Ok(());
+        }
+        let sweep = || {
+            for entry in fs::read_dir(&self.root)? {
+                let path = entry?.path();
+                if is_temporary(&path)
+                    && let Ok(file) = OpenOptions::new().read(true).open(&path)
+                    && file.try_lock().is_ok()
+                {
+                    fs::remove_file(&path)?;
+                }
+            }
+            Ok(())
+        };
+        sweep().map_err(|error| self.io("clean", &self.root, error))
+    }
+
+    /// Writes a file of the root directory as a whole.
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempfile_in(&self.root)?;
+        file.write_all(bytes)?;
+        persist(file, &self.root.join(name))
+    }
+
+    /// Writes content that is whole and verified.
+    fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let path = self.blob_path(digest);
+        if path.exists() {
+            return Ok(());
+        }
+        let write = || {
+            let mut file = self.temporary()?;
+            file.write_all(bytes)?;
+            persist(file, &path)
+        };
+        write().map_err(|error| self.io("write", &path, error))
+    }
+
+    fn read_manifest(&self, name: &Name) -> Result<RawManifest> {
+        let root = self.listed(name)?;
+        let digest = root
+            .as_ref()
+            .map(|root| *root.digest())
+            .or(name.digest().copied());
+        let digest = digest.ok_or_else(|| Error::not_found("read", name, self))?;
+        let path = self.blob_path(&digest);
+        let bytes =
+            read_limited(&path, self.limits.manifest()).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Error::not_found("read", name, self),
+                _ => self.io("read", &path, error),
+            })?;
+        let media_type = match &root {
+            Some(root) => root.media_type().clone(),
+            // A layer by its digest is no manifest.
+            None => sniff_media_type(&bytes).map_err(|_| Error::not_found("read", name, self))?,
+        };
+        RawManifest::verified(media_type, bytes, &digest)
+    }
+
+    /// The root that `name` means, if it is listed.
+    fn listed(&self, name: &Name) -> Result<Option<Descriptor>> {
+        let hit = |(known, root): &(Option<String>, Descriptor)| match name {
+            Name::Tag(tag) => known.as_deref() == Some(tag.as_str()),
+            Name::Digest(digest) => root.digest() == digest,
+        };
+        Ok(self.roots()?.into_iter().find(hit).map(|(_, root)| root))
+    }
+
+    /// All manifests of the layout, listed or not: small JSON files among the blobs.
+    fn all_manifests(&self, cx: &Cx) -> Result<Vec<RawManifest>> {
+        let mut found = Vec::new();
+        for algorithm in ["sha256", "sha512"] {
+            let directory = self.root.join("blobs").join(algorithm);
+            let listing = match fs::read_dir(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other.map_err(|error| self.io("list", &directory, error))?,
+            };
+            for entry in listing {
+                cx.check()?;
+                let entry = entry.map_err(|error| self.io("list", &directory, error))?;
+                let name = entry.file_name();
+                let digest = format!("{algorithm}:{}", name.to_string_lossy()).parse::<Digest>();
+                let Ok(digest) = digest else { continue };
+                if starts_like_json(&entry.path(), self.limits.manifest()) {
+                    match self.read_manifest(&Name::Digest(digest)) {
+                        Ok(manifest) => found.push(manifest),
+                        Err(error) => tracing::debug!(%digest, %error, "no manifest"),
+                    }
+                }
+            }
+        }
+        found.sort_by_key(|manifest| *manifest.digest());
+        Ok(found)
+    }
+
+    fn delete_name(&self, cx: &Cx, name: &Name) -> Result<()> {
+        let missing = || Error::not_found("delete", name, self);
+        match name {
+            Name::Tag(tag) => self.edit_index(|entries| {
+                let before = entries.clone();
+                entries.retain(|entry| ref_name(entry) != Some(tag.as_str()));
+                let Some(removed) = before.iter().find(|e| ref_name(e) == Some(tag.as_str()))
+                else {
+                    return Err(missing());
+                };
+                // The manifest stays a root, without a name.
+                if !entries
+                    .iter()
+                    .any(|entry| entry["digest"] == removed["digest"])
+                {
+                    let mut unnamed = removed.clone();
+                    if let Some(Value::Object(annotations)) = unnamed.get_mut("annotations") {
+                        annotations.remove(REF_NAME);
+                    }
+                    entries.push(unnamed);
+                }
+                Ok(())
+            }),
+            Name::Digest(digest) => {
+                let text = digest.to_string();
+                self.read_manifest(name)?;
+                self.edit_index(|entries| {
+                    entries.retain(|entry| entry["digest"].as_str() != Some(&text));
+                    Ok(())
+                })?;
+                let path = self.blob_path(digest);
+                cx.check()?;
+                fs::remove_file(&path).map_err(|error| self.io("delete", &path, error))
+            }
+        }
+    }
+
+    fn io(&self, action: &'static str, path: &Path, error: io::Error) -> Error {
+        Error::io(
+            action,
+            path.strip_prefix(&self.root).unwrap_or(path).display(),
+            self,
+            error,
+        )
+    }
+
+    fn bad_index(&self, fault: &str) -> Error {
+        Error::Format {
+            path: self.root.join("index.json").display().to_string(),
+            fault: fault.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "oci:{}", self.root.display())
+    }
+}
+
+#[async_trait]
+impl ImageSource for Layout {
+    async fn resolve(&self, cx: &Cx, name: &Name) -> Result<Descriptor> {
+        Ok(self.manifest(cx, name).await?.descriptor().clone())
+    }
+
+    async fn manifest(&self, cx: &Cx, name: &Name) -> Result<RawManifest> {
+        let (layout, name) = (self.clone(), name.clone());
+        cx.check()?;
+        cx.blocking(move |_| layout.read_manifest(&name)).await
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Arc<dyn Blob> {
+        let path = self.blob_path(descriptor.digest());
+        Arc::new(LayoutBlob {
+            layout: self.clone(),
+            descriptor: descriptor.clone(),
+            path,
+        })
+    }
+
+    async fn referrers(&self, cx: &Cx, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let (layout, subject) = (self.clone(), *subject);
+        cx.blocking(move |cx| {
+            let manifests = layout.all_manifests(&cx)?;
+            Ok(manifests
+                .iter()
+                .filter_map(|raw| raw.as_referrer_of(&subject))
+                .collect())
+        })
+        .await
+    }
+
+    fn tags(&self, cx: &Cx) -> BoxStream<Tag> {
+        let (layout, cx) = (self.clone(), cx.clone());
+        let list = async move {
+            cx.check()?;
+            let roots = cx.blocking(move |_| layout.roots()).await?;
+            let names = roots.into_iter().filter_map(|(name, _)| name?.parse().ok());
+            let tags: std::collections::BTreeSet<Tag> = names.collect();
+            Ok::<_, Error>(stream::iter(tags.into_iter().map(Ok)))
+        };
+        stream::once(list).try_flatten().boxed()
+    }
+}
+
+#[async_trait]
+impl ImageSink for Layout {
+    async fn has_blob(&self, cx: &Cx, descriptor: &Descriptor) -> Result<bool> {
+        cx.check()?;
+        let path = self.blob_path(descriptor.digest());
+        match cx.blocking(move |_| fs::metadata(&path)).await {
+            Ok(metadata) => Ok(metadata.is_file() && metadata.len() == descriptor.size()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("find", descriptor.digest(), self, error)),
+        }
+    }
+
+    async fn put_blob(&self, cx: &Cx, blob: &dyn Blob) -> Result<Stored> {
+        let descriptor = blob.descriptor().clone();
+        if self.has_blob(cx, &descriptor).await? {
+            return Ok(Stored::Present);
+        }
+        let content = match blob.file() {
+            Some(file) => Content::File(file.to_owned()),
+            None => Content::Stream(blob.open(0..descriptor.size())),
+        };
+        let layout = self.clone();
+        cx.blocking(move |cx| {
+            let path = layout.blob_path(descriptor.digest());
+            let write = || {
+                let mut source: Box<dyn Read> = match content {
+                    Content::File(file) => Box::new(File::open(file)?),
+                    Content::Stream(stream) => Box::new(crate::Reader::new(&cx, stream)),
+                };
+                let mut file = layout.temporary()?;
+                let mut verifier = Verifier::new(&descriptor);
+                let mut buffer = vec![0; 256 << 10];
+                loop {
+                    cx.check().map_err(Error::from)?;
+                    let n = source.read(&mut buffer)?;
+                    if n == 0 {
+                        break;
+                    }
+                    verifier.update(&buffer[..n])?;
+                    file.write_all(&buffer[..n])?;
+                }
+                verifier.finish()?;
+                persist(file, &path)
+            };
+            write().map_err(|error| layout.io("write", &path, error))?;
+            Ok(Stored::Written)
+        })
+        .await
+    }
+
+    async fn put_manifest(&self, cx: &Cx, manifest: &RawManifest, place: Place<'_>) -> Result<()> {
+        cx.check()?;
+        let (layout, manifest) = (self.clone(), manifest.clone());
+        let tags = match place {
+            Place::Child => None,
+            Place::Root(tags) => Some(tags.to_vec()),
+        };
+        cx.blocking(move |_| {
+            layout.write_blob(manifest.digest(), manifest.bytes())?;
+            let Some(tags) = tags else { return Ok(()) };
+            layout.edit_index(|entries| {
+                list_root(entries, manifest.descriptor(), &tags);
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn delete(&self, cx: &Cx, name: &Name) -> Result<()> {
+        cx.check()?;
+        let (layout, name) = (self.clone(), name.clone());
+        cx.blocking(move |cx| layout.delete_name(&cx, &name)).await
+    }
+}
+
+enum Content {
+    File(PathBuf),
+    Stream(BoxStream<Bytes>),
+}
+
+/// A blob that may be missing until it is read.
+#[derive(Debug)]
+struct LayoutBlob {
+    layout: Layout,
+    descriptor: Descriptor,
+    path: PathBuf,
+}
+
+impl Blob for LayoutBlob {
+    fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    fn open(&self, range: Range<u64>) -> BoxStream<Bytes> {
+        if !self.path.exists() {
+            return failed(Error::not_found(
+                "read",
+                self.descriptor.digest(),
+                &self.layout,
+            ));
+        }
+        read_file(self.path.clone(), range)
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(&self.path)
+            .filter(|path| path.exists())
+            .map(PathBuf::as_path)
+    }
+}
+
+/// Lists a root under its tags, taking each tag from whatever had it.
+fn list_root(entries: &mut Vec<Value>, root: &Descriptor, tags: &[Tag]) {
+    let digest = root.digest().to_string();
+    for tag in tags {
+        entries.retain(|entry| ref_name(entry) != Some(tag.as_str()));
+    }
+    if tags.is_empty() {
+        if !entries
+            .iter()
+            .any(|entry| entry["digest"].as_str() == Some(&digest))
+        {
+            entries.push(json!(root));
+        }
+        return;
+    }
+    // An unnamed entry has become a named one.
+    entries.retain(|entry| entry["digest"].as_str() != Some(&digest) || ref_name(entry).is_some());
+    entries.extend(
+        tags.iter()
+            .map(|tag| json!(root.clone().with_annotation(REF_NAME, tag.as_str()))),
+    );
+}
+
+fn entries(index: &Map<String, Value>) -> &[Value] {
+    index
+        .get("manifests")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+fn ref_name(entry: &Value) -> Option<&str> {
+    entry["annotations"][REF_NAME].as_str()
+}
+
+/// Without what only `index.json` says of it.
+fn plain(descriptor: &Descriptor) -> Descriptor {
+    Descriptor::new(
+        descriptor.media_type().clone(),
+        *descriptor.digest(),
+        descriptor.size(),
+    )
+}
+
+fn is_temporary(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY))
+}
+
+/// Makes a finished temporary file the content of `path`, durably.
+pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(directory)?.sync_all()
+}
+
+fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let what = format!("`{}`", path.display());
+        return Err(Error::Limit { what, limit }.into());
+    }
+    Ok(bytes)
+}
+
+fn starts_like_json(path: &Path, limit: u64) -> bool {
+    let mut first = [0];
+    File::open(path).is_ok_and(|mut file| {
+        file.metadata()
+            .is_ok_and(|metadata| metadata.len() <= limit)
+            && file.read_exact(&mut first).is_ok()
+            && matches!(first[0], b'{' | b' ' | b'\n' | b'\t' | b'\r')
+    })
+}
+
+#[cfg(all(test, feature = "conformance"))]
+mod tests {
+    use super::*;
+    use crate::conformance::{Fixture, Suite};
+
+    #[tokio::test]
+    async fn conforms() {
+        let directory = tempfile::tempdir().unwrap();
+        let number = std::sync::atomic::AtomicU32::new(0);
+        Suite::default()
+            .store(async || {
+                let n = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let path = directory.path().join(n.to_string());
+                Arc::new(Layout::open_or_create(path).unwrap()) as _
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn any_name_is_opened_and_unknown_fields_stay() {
+        let (cx, directory) = (Cx::default(), tempfile::tempdir().unwrap());
+        let layout = Layout::open_or_create(directory.path()).unwrap();
+        let fixture = Fixture::image();
+        fixture.fill(&cx, &layout).await.unwrap();
+        let path = directory.path().join("index.json");
+        let odd = fs::read_to_string(&path)
+            .unwrap()
+            .replace("\"v1\"", "\"h.io/a b:1\"");
+        fs::write(&path, odd.replacen('{', r#"{"x":{"y":[1]},"#, 1)).unwrap();
+        assert_eq!(
+            layout.root("h.io/a b:1").unwrap(),
+            *fixture.root().descriptor()
+        );
+        assert!(
+            layout
+                .tags(&cx)
+                .try_collect::<Vec<_>>()
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        Fixture::index().fill(&cx, &layout).await.unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.contains(r#""x":{"y":[1]}"#) && text.contains("h.io/a b:1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_layout_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut errors = Vec::new();
+        let mut check = |result: Result<Layout>| {
+            let text = result.unwrap_err().to_string();
+            errors.push(text.replace(&directory.path().display().to_string(), "DIR"));
+        };
+        check(Layout::open(directory.path()));
+        fs::write(directory.path().join("mine.txt"), "x").unwrap();
+        check(Layout::open_or_create(directory.path()));
+        fs::write(directory.path().join("oci-layout"), "{}").unwrap();
+        check(Layout::open(directory.path()));
+        fs::write(directory.path().join("oci-layout"), "nope").unwrap();
+        check(Layout::open_or_create(directory.path()));
+        insta::assert_snapshot!(errors.join("\n"));
+    }
+
+    #[test]
+    fn leftovers_of_the_dead_are_removed_and_of_the_living_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open_or_create(directory.path()).unwrap();
+        let alive = layout.temporary().unwrap();
+        let dead = directory.path().join(".tmp-dead");
+        fs::write(&dead, "half").unwrap();
+        Layout::open_or_create(directory.path()).unwrap();
+        assert!(alive.path().exists());
+        assert!(!dead.exists());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_writers_lose_no_tag() {
+        let (cx, directory) = (Cx::default(), tempfile::tempdir().unwrap());
+        let writes = (0..20).map(|n| {
+            let (cx, path) = (cx.clone(), directory.path().to_owned());
+            tokio::spawn(async move {
+                let layout = Layout::open_or_create(path).unwrap();
+                let tag: Tag = format!("t{n}").parse().unwrap();
+                let manifest = RawManifest::new(MediaType::OCI_INDEX, r#"{"manifests":[]}"#);
+                layout
+                    .put_manifest(&cx, &manifest, Place::Root(&[tag]))
+                    .await
+                    .unwrap();
+            })
+        });
+        for write in writes.collect::<Vec<_>>() {
+            write.await.unwrap();
+        }
+        let layout = Layout::open(directory.path()).unwrap();
+        assert_eq!(
+            layout
+                .tags(&cx)
+                .try_collect::<Vec<_>>()
+                .await
+                .unwrap()
+                .len(),
+            20
+        );
+    }
+}
