@@ -1,0 +1,296 @@
+use std::{error::Error as StdError, fmt::Write as _, io, path::PathBuf};
+
+use ocicore::{Cancelled, Class};
+
+use crate::{Collision, EntryPath, PathFault};
+
+/// What can go wrong with archives, trees and layers.
+///
+/// Names of entries are escaped, see [`EntryPath`]'s `Display`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A name cannot be the path of an entry.
+    #[error("entry name `{path}` is refused")]
+    Path {
+        /// The name.
+        path: String,
+        /// The reason.
+        #[source]
+        fault: PathFault,
+    },
+    /// The content or the header of an entry is not what its archive says.
+    #[error("entry `{path}` at byte {offset} of the archive is refused")]
+    Entry {
+        /// Its name.
+        path: String,
+        /// Where its header or its content lies, in bytes from the start of the archive.
+        offset: u64,
+        /// The reason.
+        #[source]
+        fault: Fault,
+    },
+    /// The archive as a whole is not what its format says.
+    #[error("cannot read the {format} archive")]
+    Archive {
+        /// `zip`, `tar`, `gzip` or `zstd`.
+        format: &'static str,
+        /// The parser's own error.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// More than a limit of [`SizeLimits`](ocicore::SizeLimits) allows.
+    #[error("{what} is over the limit of {limit}")]
+    Limit {
+        /// The thing, and how large it is.
+        what: String,
+        /// The limit, in the unit of the thing.
+        limit: u64,
+    },
+    /// There is no such entry in the tree.
+    #[error("there is no entry `{path}`")]
+    NotFound {
+        /// What was asked for.
+        path: EntryPath,
+    },
+    /// The entry is something else than a regular file.
+    #[error("entry `{path}` is not a regular file")]
+    NotFile {
+        /// What was to be read or edited.
+        path: EntryPath,
+    },
+    /// An entry would lie under another that is not a directory.
+    #[error("entry `{path}` cannot lie under `{ancestor}`, which is not a directory")]
+    NotDirectory {
+        /// The entry.
+        path: EntryPath,
+        /// What is in its way.
+        ancestor: EntryPath,
+    },
+    /// Something that is not a directory would replace one that has entries.
+    #[error("entry `{path}` cannot replace a directory that is not empty")]
+    DirectoryInTheWay {
+        /// The entry.
+        path: EntryPath,
+    },
+    /// A rename, strip or merge would put two entries at one path.
+    #[error("there is an entry `{path}` already")]
+    Exists {
+        /// The path.
+        path: EntryPath,
+    },
+    /// Sources of a merge have different things at the same paths, and nothing decides.
+    #[error("{}", collision_list(collisions))]
+    Collisions {
+        /// All of them.
+        collisions: Vec<Collision>,
+    },
+    /// A hard link names an entry that is not a regular file of the tree.
+    #[error("hard link `{path}` points to `{target}`, which is not a regular file of the tree")]
+    LinkTarget {
+        /// The link.
+        path: EntryPath,
+        /// What it names.
+        target: EntryPath,
+    },
+    /// A glob pattern cannot be parsed.
+    #[error("`{pattern}` is not a glob pattern")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// An edit of the caller failed.
+    #[error("failed to edit `{path}`")]
+    Edit {
+        /// The file.
+        path: EntryPath,
+        /// The editor's own error.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// Reading or writing a file failed.
+    #[error("failed to {action} `{}`", path.display())]
+    File {
+        /// A verb: `open`, `read`, `create`, `write`, `rename`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Reading the archive or writing the output failed.
+    #[error("failed to {action}")]
+    Io {
+        /// What was being done, for example `write the layer`.
+        action: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The caller cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What is wrong with one entry of an archive.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The archive ends before the entry does.
+    #[error("it lies beyond the end of the archive")]
+    Truncated,
+    /// The compressed bytes are not a deflate stream (RFC 1951).
+    #[error("its deflate stream is damaged")]
+    Deflate,
+    /// The deflate stream ends early: a gzip member of it would have junk in it.
+    #[error("its deflate stream ends after {used} of {compressed} bytes")]
+    TrailingBytes {
+        /// Bytes that the stream really has.
+        used: u64,
+        /// Bytes that the archive declares.
+        compressed: u64,
+    },
+    /// The content has another length than declared.
+    #[error("its content has {actual} bytes, the archive says {expected}")]
+    Size {
+        /// Bytes that the archive declares.
+        expected: u64,
+        /// Bytes that came; at least this many when there are too many.
+        actual: u64,
+    },
+    /// The content has another CRC-32 than declared.
+    #[error("its content has the CRC-32 {actual:08x}, the archive says {expected:08x}")]
+    Checksum {
+        /// What the archive declares.
+        expected: u32,
+        /// What came.
+        actual: u32,
+    },
+    /// Encrypted entries cannot be read.
+    #[error("it is encrypted")]
+    Encrypted,
+    /// Only stored and deflated entries can be read.
+    #[error("its compression method {0} is neither stored nor deflate")]
+    Method(u16),
+    /// There are two entries of this name.
+    #[error("it is there twice")]
+    Duplicate,
+    /// The local header of a zip says something else than the central directory.
+    #[error("its local header has another {0} than the central directory")]
+    LocalHeader(&'static str),
+    /// No local header where the central directory says.
+    #[error("there is no local header")]
+    NoLocalHeader,
+    /// Its bytes belong to another entry, too, or to the central directory.
+    #[error("it overlaps with what follows it")]
+    Overlap,
+    /// A directory that has content.
+    #[error("it is a directory with content")]
+    DirectoryContent,
+    /// A kind of file that no layer can hold, for example a socket.
+    #[error("it is of a kind that cannot be archived")]
+    Kind,
+    /// The target of a link is empty, too long or has a NUL.
+    #[error("its link target is refused")]
+    LinkTarget,
+    /// A field of its header cannot be read.
+    #[error("its {0} cannot be read")]
+    Field(&'static str),
+}
+
+impl Error {
+    /// What kind of failure it is; drives exit codes. Nothing here is worth a retry.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::NotFound { .. } => Class::NotFound,
+            Self::Exists { .. } | Self::Collisions { .. } => Class::Conflict,
+            Self::Limit { .. } => Class::Exhausted,
+            Self::Entry {
+                fault: Fault::Encrypted | Fault::Method(_),
+                ..
+            } => Class::Unsupported,
+            Self::File { source, .. } | Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Class::NotFound,
+                io::ErrorKind::PermissionDenied => Class::Denied,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Class::Exhausted,
+                _ => Class::Other,
+            },
+            Self::Cancelled => Class::Cancelled,
+            _ => Class::Invalid,
+        }
+    }
+
+    /// An I/O error, or the error of this crate that travelled inside it.
+    pub(crate) fn io(action: &'static str, error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(ours) => ours,
+            Err(source) => Self::Io { action, source },
+        }
+    }
+
+    pub(crate) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |error| match error.downcast::<Self>() {
+            Ok(ours) => ours,
+            Err(source) => Self::File {
+                action,
+                path,
+                source,
+            },
+        }
+    }
+}
+
+impl From<Cancelled> for Error {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+/// Into [`io::Read`] and back without loss.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.class() {
+            Class::NotFound => io::ErrorKind::NotFound,
+            Class::Invalid => io::ErrorKind::InvalidData,
+            Class::Unsupported => io::ErrorKind::Unsupported,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+fn collision_list(collisions: &[Collision]) -> String {
+    let lines: Vec<_> = collisions.iter().map(Collision::to_string).collect();
+    format!("sources collide: {}", lines.join("; "))
+}
+
+/// As text for messages, whatever the bytes are: not printable is escaped, too long is cut.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    const LONGEST: usize = 512;
+    let mut text = String::new();
+    for chunk in bytes[..bytes.len().min(LONGEST)].utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if character.is_control()
+                || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
+        for byte in chunk.invalid() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    if bytes.len() > LONGEST {
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,3 @@
+mod read_at;
+
+pub use read_at::ReadAt;
