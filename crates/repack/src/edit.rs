@@ -71,6 +71,17 @@ impl Tree {
                 ancestor: from.clone(),
             });
         }
+        for ancestor in to.ancestors() {
+            if self
+                .get(&ancestor)
+                .is_some_and(|entry| !entry.kind.is_dir())
+            {
+                return Err(Error::NotDirectory {
+                    path: to.clone(),
+                    ancestor,
+                });
+            }
+        }
         self.map_paths(|path| {
             if path == from {
                 return Ok(Some(to.clone()));

@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_name_cannot_drive_a_terminal() {
         let path = EntryPath::parse(b"a\x1b[2Jb\xff").unwrap();
-        assert_eq!(path.to_string(), r"a\x1b[2Jb\xff");
+        assert_eq!(path.to_string(), r"a\u{1b}[2Jb\xff");
     }
 
     proptest! {

@@ -257,7 +257,6 @@ impl Tree {
         sizes.fold(0, u64::saturating_add)
     }
 }
-}
 
 impl<'a> IntoIterator for &'a Tree {
     type Item = (&'a EntryPath, &'a Entry);

@@ -78,7 +78,7 @@ mod tests {
             let mut buffer = [0; 3];
             source.read_exact_at(&mut buffer, 2).unwrap();
             assert_eq!(&buffer, b"llo");
-            for offset in [3, 5, 6, u64::MAX >> 1] {
+            for offset in [3, 5, 6, 1 << 40] {
                 let error = source.read_exact_at(&mut buffer, offset).unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{offset}");
             }
