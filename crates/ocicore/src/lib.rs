@@ -15,6 +15,7 @@ mod digest;
 mod error;
 #[cfg(feature = "fs")]
 mod file;
+mod image;
 #[cfg(feature = "fs")]
 mod layout;
 mod limits;
@@ -32,6 +33,7 @@ pub use digest::{Algorithm, Digest, Hasher};
 pub use error::{Class, Error, Result};
 #[cfg(feature = "fs")]
 pub use file::FileBlob;
+pub use image::{Config, Image, ImageBuilder, Layer};
 #[cfg(feature = "fs")]
 pub use layout::Layout;
 pub use limits::SizeLimits;
