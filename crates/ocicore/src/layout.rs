@@ -607,7 +607,8 @@ fn starts_like_json(path: &Path, limit: u64) -> bool {
     })
 }
 
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(test)]
+#[cfg(feature = "conformance")]
 mod tests {
     use super::*;
     use crate::conformance::{Fixture, Suite};

@@ -9,6 +9,7 @@ mod blob;
 mod blocking;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod copy;
 mod cx;
 mod descriptor;
 mod digest;
@@ -23,6 +24,7 @@ mod manifest;
 mod memory;
 mod reference;
 mod store;
+pub mod validate;
 
 pub use blob::{BytesBlob, Verifier, read, verified};
 #[cfg(feature = "rt")]

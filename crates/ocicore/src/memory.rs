@@ -186,7 +186,8 @@ impl Repositories for MemoryRepositories {
     }
 }
 
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(test)]
+#[cfg(feature = "conformance")]
 mod tests {
     use super::*;
     use crate::conformance::Suite;

@@ -1,0 +1,539 @@
+//! Copying between stores: [`plan`] reads and decides, [`run`] does it.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use ocicore::{Cx, ImageStore, Memory, copy};
+//!
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+//! # use ocicore::{ImageSink, MediaType, Place, RawManifest};
+//! let cx = Cx::default();
+//! let (from, to) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
+//! # let manifest = RawManifest::new(MediaType::OCI_INDEX, r#"{"manifests":[]}"#);
+//! # from.put_manifest(&cx, &manifest, Place::Root(&["v1".parse()?])).await?;
+//! let root = copy::Root::same("v1".parse()?);
+//! let plan = copy::plan(&cx, &*from, &*to, &[root], &copy::Options::default()).await?;
+//! let done = copy::run(&cx, plan, from, to).await?;
+//! assert_eq!(done.manifests, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Serialize, Serializer};
+
+use crate::{
+    Blob, BoxStream, Class, Cx, Descriptor, Digest, ImageSource, ImageStore, Name, Place,
+    RawManifest, Repository, Result, Stored, Tag, Task,
+};
+
+/// What to copy, and what to call it.
+#[derive(Clone, Debug)]
+pub struct Root {
+    from: Name,
+    tags: Vec<Tag>,
+}
+
+impl Root {
+    /// A root under the same tag; by digest without a tag.
+    pub fn same(name: Name) -> Self {
+        let tags = name.tag().cloned().into_iter().collect();
+        Self { from: name, tags }
+    }
+
+    /// A root under other tags.
+    pub fn tagged(from: impl Into<Name>, tags: impl IntoIterator<Item = Tag>) -> Self {
+        Self {
+            from: from.into(),
+            tags: tags.into_iter().collect(),
+        }
+    }
+}
+
+/// How to copy.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    referrers: Referrers,
+    jobs: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Referrers {
+    Carried,
+    Left,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            referrers: Referrers::Carried,
+            jobs: 6,
+        }
+    }
+}
+
+impl Options {
+    /// Leaves signatures, SBOMs and other referrers behind, which saves one request for each
+    /// manifest.
+    pub fn without_referrers(mut self) -> Self {
+        self.referrers = Referrers::Left;
+        self
+    }
+
+    /// Moves so many blobs at once; 6 by default.
+    pub fn with_jobs(mut self, jobs: usize) -> Self {
+        self.jobs = jobs.max(1);
+        self
+    }
+}
+
+/// What a copy will do. Serialised for `--dry-run`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// Roots that are there already, under all their tags; nothing of them is copied.
+    present: Vec<Descriptor>,
+    blobs: Vec<Descriptor>,
+    /// Levels of manifests: each needs only what is in those before it.
+    manifests: Vec<Vec<Step>>,
+    #[serde(skip)]
+    jobs: usize,
+}
+
+/// One manifest to be written.
+#[derive(Clone, Debug, Serialize)]
+struct Step {
+    #[serde(serialize_with = "descriptor_of")]
+    manifest: RawManifest,
+    /// None for a child or referrer.
+    tags: Option<Vec<Tag>>,
+}
+
+impl Plan {
+    /// Roots that need no copying.
+    pub fn present(&self) -> &[Descriptor] {
+        &self.present
+    }
+
+    /// Configs and layers, each once; some may turn out to be there.
+    pub fn blobs(&self) -> &[Descriptor] {
+        &self.blobs
+    }
+
+    /// Manifests, children before what points to them.
+    pub fn manifests(&self) -> impl Iterator<Item = &Descriptor> {
+        self.manifests
+            .iter()
+            .flatten()
+            .map(|step| step.manifest.descriptor())
+    }
+
+    /// Bytes of all blobs.
+    pub fn bytes(&self) -> u64 {
+        self.blobs.iter().map(Descriptor::size).sum()
+    }
+
+    /// Takes out the blobs that `sink` has, for a `--dry-run` that says what would move. Costs a
+    /// request for each blob, which [`run`] does not need.
+    ///
+    /// # Errors
+    /// The sink's.
+    pub async fn without_present_blobs(mut self, cx: &Cx, sink: &dyn ImageStore) -> Result<Self> {
+        let found = self.blobs.iter().map(|blob| async move {
+            Ok::<_, crate::Error>((!sink.has_blob(cx, blob).await?).then(|| blob.clone()))
+        });
+        let found: Vec<_> = stream::iter(found)
+            .buffered(self.jobs)
+            .try_collect()
+            .await?;
+        self.blobs = found.into_iter().flatten().collect();
+        Ok(self)
+    }
+}
+
+/// What [`run`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Done {
+    /// Blobs whose bytes were written.
+    pub written: u64,
+    /// Blobs that came from another repository of the same registry by name.
+    pub mounted: u64,
+    /// Blobs that were there.
+    pub present: u64,
+    /// Manifests written.
+    pub manifests: u64,
+    /// Bytes of the blobs that were written.
+    pub bytes: u64,
+}
+
+/// Finds out what has to be copied. Reads from both stores, and writes to none.
+///
+/// # Errors
+/// The stores'; [`Error::Document`](crate::Error::Document) if a manifest cannot be read.
+pub async fn plan(
+    cx: &Cx,
+    source: &dyn ImageSource,
+    sink: &dyn ImageStore,
+    roots: &[Root],
+    options: &Options,
+) -> Result<Plan> {
+    let mut graph = Graph::default();
+    let mut present = Vec::new();
+    for root in roots {
+        let known = match &root.from {
+            Name::Digest(digest) => Some(*digest),
+            Name::Tag(_) => None,
+        };
+        let manifest = match known {
+            // Who asks by digest need not read it to see that it is there.
+            Some(digest) if is_there(cx, sink, &root.tags, &digest).await? => {
+                let name = Name::Digest(digest);
+                present.push(sink.resolve(cx, &name).await?);
+                continue;
+            }
+            _ => source.manifest(cx, &root.from).await?,
+        };
+        if known.is_none() && is_there(cx, sink, &root.tags, manifest.digest()).await? {
+            present.push(manifest.descriptor().clone());
+            continue;
+        }
+        graph
+            .add(cx, source, manifest, Some(root.tags.clone()), options)
+            .await?;
+    }
+    Ok(Plan {
+        present,
+        blobs: graph.blobs.into_values().collect(),
+        manifests: graph.levels.into_values().collect(),
+        jobs: options.jobs,
+    })
+}
+
+/// Copies. Blobs come first, then manifests, roots last; the first error stops it, and what was
+/// written until then is whole and can be used by the next try.
+///
+/// # Errors
+/// The stores'; class `Invalid` if the source's content is not what its descriptors say.
+pub async fn run(
+    cx: &Cx,
+    plan: Plan,
+    source: Arc<dyn ImageSource>,
+    sink: Arc<dyn ImageStore>,
+) -> Result<Done> {
+    let task = cx.task("copy", Some(plan.bytes()));
+    let puts = plan.blobs.iter().map(|descriptor| {
+        let blob = Counted {
+            blob: source.blob(descriptor),
+            task: task.clone(),
+            seen: Arc::new(AtomicU64::new(0)),
+        };
+        let (cx, sink, size) = (cx, &sink, descriptor.size());
+        async move {
+            let stored = sink.put_blob(cx, &blob).await?;
+            // What the sink read from a file or did not need is done, too.
+            blob.task
+                .add(size.saturating_sub(blob.seen.load(Ordering::Relaxed)))?;
+            Ok::<_, crate::Error>((stored, size))
+        }
+    });
+    let add = |mut done: Done, (stored, size): (Stored, u64)| async move {
+        match stored {
+            Stored::Present => done.present += 1,
+            Stored::Mounted => done.mounted += 1,
+            Stored::Written => {
+                done.written += 1;
+                done.bytes += size;
+            }
+        }
+        Ok(done)
+    };
+    let jobs = plan.jobs.max(1);
+    let puts = stream::iter(puts).buffer_unordered(jobs);
+    let mut done = puts.try_fold(Done::default(), add).await?;
+    for level in &plan.manifests {
+        let puts = level.iter().map(|step| async {
+            let place = match &step.tags {
+                Some(tags) => Place::Root(tags),
+                None => Place::Child,
+            };
+            sink.put_manifest(cx, &step.manifest, place).await
+        });
+        stream::iter(puts)
+            .buffer_unordered(jobs)
+            .try_collect::<()>()
+            .await?;
+        done.manifests += level.len() as u64;
+    }
+    Ok(done)
+}
+
+/// Whether the root has this digest under each of its tags, or is there if it has none.
+async fn is_there(cx: &Cx, sink: &dyn ImageStore, tags: &[Tag], digest: &Digest) -> Result<bool> {
+    let by_digest = [Name::Digest(*digest)];
+    let by_tag: Vec<_> = tags.iter().cloned().map(Name::Tag).collect();
+    for name in if tags.is_empty() {
+        &by_digest[..]
+    } else {
+        &by_tag
+    } {
+        match sink.resolve(cx, name).await {
+            Ok(there) if there.digest() == digest => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.class() == Class::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+/// Everything below the roots, each thing once.
+#[derive(Default)]
+struct Graph {
+    blobs: BTreeMap<Digest, Descriptor>,
+    /// Manifests by their height above the leaves.
+    levels: BTreeMap<usize, Vec<Step>>,
+    heights: BTreeMap<Digest, usize>,
+    /// Manifests on the way from the root, against circles, which only a broken hash allows.
+    open: BTreeSet<Digest>,
+}
+
+impl Graph {
+    /// Adds a manifest with all below it, and returns its height.
+    async fn add(
+        &mut self,
+        cx: &Cx,
+        source: &dyn ImageSource,
+        manifest: RawManifest,
+        tags: Option<Vec<Tag>>,
+        options: &Options,
+    ) -> Result<usize> {
+        cx.check()?;
+        let digest = *manifest.digest();
+        if let Some(&height) = self.heights.get(&digest) {
+            self.retag(&digest, height, tags);
+            return Ok(height);
+        }
+        self.open.insert(digest);
+        let links = manifest.links()?;
+        for blob in links.blobs() {
+            // Their owner forbids to distribute them, and says where they are.
+            if blob.media_type().is_nondistributable() && !blob.urls().is_empty() {
+                continue;
+            }
+            self.blobs
+                .entry(*blob.digest())
+                .or_insert_with(|| blob.clone());
+        }
+        let mut height = 0;
+        for child in &links.manifests {
+            let below = self.add_named(cx, source, child.digest(), options).await?;
+            height = height.max(below.map_or(0, |below| below + 1));
+        }
+        self.heights.insert(digest, height);
+        self.levels
+            .entry(height)
+            .or_default()
+            .push(Step { manifest, tags });
+        self.open.remove(&digest);
+        if options.referrers == Referrers::Carried {
+            for referrer in source.referrers(cx, &digest).await? {
+                self.add_named(cx, source, referrer.digest(), options)
+                    .await?;
+            }
+        }
+        Ok(height)
+    }
+
+    /// None if it is on the way to itself.
+    async fn add_named(
+        &mut self,
+        cx: &Cx,
+        source: &dyn ImageSource,
+        digest: &Digest,
+        options: &Options,
+    ) -> Result<Option<usize>> {
+        if self.open.contains(digest) {
+            return Ok(None);
+        }
+        if let Some(&height) = self.heights.get(digest) {
+            return Ok(Some(height));
+        }
+        let manifest = source.manifest(cx, &Name::Digest(*digest)).await?;
+        Box::pin(self.add(cx, source, manifest, None, options))
+            .await
+            .map(Some)
+    }
+
+    /// A manifest that is a root twice, or a child and a root.
+    fn retag(&mut self, digest: &Digest, height: usize, tags: Option<Vec<Tag>>) {
+        let steps = self.levels.entry(height).or_default();
+        if let Some(step) = steps
+            .iter_mut()
+            .find(|step| step.manifest.digest() == digest)
+            && let Some(tags) = tags
+        {
+            step.tags.get_or_insert_default().extend(tags);
+        }
+    }
+}
+
+/// Counts what is read, as progress.
+#[derive(Debug)]
+struct Counted {
+    blob: Arc<dyn Blob>,
+    task: Task,
+    seen: Arc<AtomicU64>,
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Blob for Counted {
+    fn descriptor(&self) -> &Descriptor {
+        self.blob.descriptor()
+    }
+
+    fn open(&self, range: Range<u64>) -> BoxStream<Bytes> {
+        let (task, seen, size) = (
+            self.task.clone(),
+            Arc::clone(&self.seen),
+            self.descriptor().size(),
+        );
+        self.blob
+            .open(range)
+            .and_then(move |chunk| {
+                // A second reading of the same bytes, after a fault, is no further progress.
+                let len = chunk.len() as u64;
+                let before = seen.fetch_add(len, Ordering::Relaxed);
+                let counted = task.add(len.min(size.saturating_sub(before)));
+                std::future::ready(counted.map(|_| chunk).map_err(Into::into))
+            })
+            .boxed()
+    }
+
+    fn origin(&self) -> Option<&Repository> {
+        self.blob.origin()
+    }
+
+    fn file(&self) -> Option<&Path> {
+        self.blob.file()
+    }
+}
+
+fn descriptor_of<S: Serializer>(raw: &RawManifest, serializer: S) -> Result<S::Ok, S::Error> {
+    raw.descriptor().serialize(serializer)
+}
+
+#[cfg(test)]
+#[cfg(feature = "conformance")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{BytesBlob, ImageSink, MediaType, Memory, conformance::Fixture};
+
+    /// Copies `v1` as `v1` and says what was done.
+    async fn copy(from: &Memory, to: &Memory, options: &Options) -> Result<Done> {
+        let (cx, root) = (Cx::default(), Root::same("v1".parse()?));
+        let plan = plan(&cx, from, to, &[root], options).await?;
+        run(&cx, plan, Arc::new(from.clone()), Arc::new(to.clone())).await
+    }
+
+    /// A signature of `subject`, and a signature of that.
+    async fn sign(store: &Memory, subject: &RawManifest) -> RawManifest {
+        let cx = Cx::default();
+        let config = BytesBlob::new(MediaType::OCI_EMPTY, "{}");
+        store.put_blob(&cx, &config).await.unwrap();
+        let json = json!({
+            "schemaVersion": 2, "artifactType": "test/signature", "config": config.descriptor(),
+            "layers": [], "subject": subject.descriptor(),
+        });
+        let raw = RawManifest::new(MediaType::OCI_MANIFEST, json.to_string());
+        store.put_manifest(&cx, &raw, Place::Child).await.unwrap();
+        raw
+    }
+
+    #[tokio::test]
+    async fn an_index_comes_with_children_and_referrers() {
+        let (cx, from, to) = (Cx::default(), Memory::default(), Memory::default());
+        let fixture = Fixture::index();
+        fixture.fill(&cx, &from).await.unwrap();
+        let child = *fixture.root().links().unwrap().manifests[0].digest();
+        let child = from.manifest(&cx, &Name::Digest(child)).await.unwrap();
+        let signature = sign(&from, &child).await;
+        let second = sign(&from, &signature).await;
+        let done = copy(&from, &to, &Options::default()).await.unwrap();
+        // Both images share their base layer; both signatures share the empty config.
+        assert_eq!((done.written, done.manifests), (6, 5));
+        for manifest in [&signature, &second] {
+            let name = Name::Digest(*manifest.digest());
+            assert_eq!(
+                to.manifest(&cx, &name).await.unwrap().bytes(),
+                manifest.bytes()
+            );
+        }
+        let again = copy(&from, &to, &Options::default()).await.unwrap();
+        assert_eq!(again, Done::default(), "what is there is not copied");
+        let bare = Memory::default();
+        let done = copy(&from, &bare, &Options::default().without_referrers())
+            .await
+            .unwrap();
+        assert_eq!(done.manifests, 3);
+    }
+
+    #[tokio::test]
+    async fn a_plan_is_data_and_writes_nothing() {
+        let (cx, from, to) = (Cx::default(), Memory::default(), Memory::default());
+        let fixture = Fixture::index();
+        fixture.fill(&cx, &from).await.unwrap();
+        to.put_blob(&cx, &fixture.blobs()[0]).await.unwrap();
+        let root = Root::tagged(
+            "v1".parse::<Name>().unwrap(),
+            ["a".parse().unwrap(), "b".parse().unwrap()],
+        );
+        let plan = plan(&cx, &from, &to, &[root], &Options::default())
+            .await
+            .unwrap();
+        assert_eq!(plan.blobs().len(), 5);
+        let plan = plan.without_present_blobs(&cx, &to).await.unwrap();
+        assert_eq!(plan.blobs().len(), 4);
+        assert!(
+            to.tags(&cx)
+                .try_collect::<Vec<_>>()
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        insta::assert_json_snapshot!(plan);
+    }
+
+    #[tokio::test]
+    async fn a_failing_blob_leaves_no_root() {
+        let (cx, from, to) = (Cx::default(), Memory::default(), Memory::default());
+        let fixture = Fixture::image();
+        fixture.fill(&cx, &from).await.unwrap();
+        let broken = Memory::default();
+        broken
+            .put_manifest(&cx, fixture.root(), Place::Root(&["v1".parse().unwrap()]))
+            .await
+            .unwrap();
+        let error = copy(&broken, &to, &Options::default()).await.unwrap_err();
+        assert_eq!(error.class(), Class::NotFound);
+        let name = "v1".parse().unwrap();
+        assert_eq!(
+            to.resolve(&cx, &name).await.unwrap_err().class(),
+            Class::NotFound
+        );
+        copy(&from, &to, &Options::default()).await.unwrap();
+        assert!(to.resolve(&cx, &name).await.is_ok());
+    }
+}
