@@ -10,10 +10,17 @@
 use std::env;
 use std::process::ExitCode;
 
+mod bench;
+mod ci;
+mod demo;
+mod depcheck;
 mod failure;
+mod fuzz;
 mod peers;
 mod process;
 mod table;
+mod test;
+mod tidy;
 mod workspace;
 
 use crate::failure::{Failure, Result, USAGE};
@@ -23,10 +30,18 @@ Tasks of this workspace
 
 Usage: cargo xtask <TASK>
 
+  demo [ARGS]                     Turn the sample job into an image, push it, pull it back and check it
+  test [-- ARGS]                  Run all tests; at the end, list what was skipped and why
+  ci                              Everything that a change must pass, step by step
   peers [--stop | --status]       Install and start the real parts that tests run against (Debian, root)
+  depcheck [--list]               Check the edges between our crates against the design
+  tidy                            Check what neither rustfmt nor clippy looks at
+  bench NAME [--quick] [--json]   Run one benchmark beside its peers
+  fuzz [TARGET] [--seconds N]     Run the fuzz targets, each for a while (default: 60 seconds)
 
 Environment:
   REQUIRE_PEERS=1     a missing peer, or a test skipped for want of one, is a failure
+  REAL_DATA=DIR       public real input for tests
   GANTRY_PEERS_DIR    where the peers live (default: `peers` in the target directory)
 ";
 
@@ -47,7 +62,14 @@ fn run(args: &[String]) -> Result<()> {
         return Ok(());
     };
     match task.as_str() {
+        "demo" => demo::run(rest),
+        "test" => test::run(rest),
+        "ci" => ci::run(rest),
         "peers" => peers::run(rest),
+        "depcheck" => depcheck::run(rest),
+        "tidy" => tidy::run(rest),
+        "bench" => bench::run(rest),
+        "fuzz" => fuzz::run(rest),
         "help" | "-h" | "--help" => {
             print!("{HELP}");
             Ok(())

@@ -23,7 +23,7 @@ pub(crate) fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
 }
 
-/// Whether an environment variable is set to something other than nothing and `0`.
+/// Whether an environment variable is set to `1`.
 pub(crate) fn flag(name: &str) -> bool {
-    env::var(name).is_ok_and(|value| !value.is_empty() && value != "0")
+    env::var_os(name).is_some_and(|value| value == "1")
 }

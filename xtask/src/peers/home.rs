@@ -11,14 +11,14 @@ use crate::workspace;
 
 /// Paths under the peers' folder, and a short folder for sockets.
 #[derive(Debug)]
-pub(crate) struct Home {
+pub(super) struct Home {
     dir: PathBuf,
     run: PathBuf,
 }
 
 impl Home {
     /// `GANTRY_PEERS_DIR`, else `peers` in the target folder.
-    pub(crate) fn locate() -> Result<Self> {
+    pub(super) fn locate() -> Result<Self> {
         let dir = env::var_os("GANTRY_PEERS_DIR")
             .filter(|dir| !dir.is_empty())
             .map_or_else(|| workspace::target().join("peers"), PathBuf::from);
@@ -73,7 +73,7 @@ impl Home {
     }
 
     /// The file of `KEY=value` lines.
-    pub(crate) fn env_file(&self) -> PathBuf {
+    pub(super) fn env_file(&self) -> PathBuf {
         self.at("env")
     }
 

@@ -4,7 +4,10 @@
 //! runs yet, a container engine, builds the base images, and writes down in `env` what really works.
 //! All that is started listens on 127.0.0.1 or on a Unix socket, and is stopped by `--stop`.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
@@ -23,15 +26,20 @@ mod tools;
 use crate::failure::{Context as _, Failure, Result, USAGE};
 use crate::process;
 use crate::table::Table;
-use crate::workspace;
 
-pub(crate) use self::home::Home;
+use self::home::Home;
 use self::image::Image;
 use self::report::Report;
 use self::rootfs::Rootfs;
 
-/// The long-lived parts, as their pid files and logs are called, in the order of their start.
-const DAEMONS: [&str; 4] = ["docker", "podman", "registry", "registry-tls"];
+/// The long-lived parts in the order of their start: what their pid files and logs are called, and the
+/// variable with their address.
+const DAEMONS: [(&str, &str); 4] = [
+    ("docker", "DOCKER_HOST"),
+    ("podman", "PODMAN_HOST"),
+    ("registry", "REGISTRY"),
+    ("registry-tls", "REGISTRY_TLS"),
+];
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let home = Home::locate()?;
@@ -110,7 +118,7 @@ fn stop(home: &Home) -> Result<()> {
     let _lock = home.create_and_lock()?;
     podman::remove_containers(home);
     let mut table = Table::new(&["part", "state"]);
-    for name in DAEMONS.iter().rev() {
+    for (name, _) in DAEMONS.iter().rev() {
         let state = match daemon::stop(home, name) {
             Ok(Some(pid)) => format!("stopped (was pid {pid})"),
             Ok(None) => "not started from here".to_owned(),
@@ -120,7 +128,7 @@ fn stop(home: &Home) -> Result<()> {
     }
     home.unmount_leftovers();
     match fs::remove_file(home.env_file()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).context(|| format!("removing `{}`", home.env_file().display()))?;
         }
         _ => {}
@@ -128,9 +136,9 @@ fn stop(home: &Home) -> Result<()> {
     print!("{}", table.render());
     match DAEMONS
         .iter()
-        .find(|name| daemon::pid(home, name).is_some())
+        .find(|(name, _)| daemon::pid(home, name).is_some())
     {
-        Some(name) => Err(Failure::new(format!("`{name}` could not be stopped"))),
+        Some((name, _)) => Err(Failure::new(format!("`{name}` could not be stopped"))),
         None => Ok(()),
     }
 }
@@ -140,23 +148,13 @@ fn status(home: &Home) -> Result<()> {
     let env = report::read_env(&home.env_file());
     let mut table = Table::new(&["part", "what", "state"]);
     let mut down = Vec::new();
-    for (name, key) in
-        DAEMONS
-            .iter()
-            .zip(["DOCKER_HOST", "PODMAN_HOST", "REGISTRY", "REGISTRY_TLS"])
-    {
+    for (name, key) in DAEMONS {
         let address = env.get(key).cloned().unwrap_or_default();
-        let state = match daemon::pid(home, name) {
-            Some(pid) => format!("running, pid {pid}"),
-            None if *name == "docker" && engine_answers(&env) => {
-                "running, not started from here".to_owned()
-            }
-            None => {
-                down.push(*name);
-                "not running".to_owned()
-            }
-        };
-        table.row([(*name).to_owned(), address, state]);
+        let state = state(home, name, &env).unwrap_or_else(|| {
+            down.push(name);
+            "not running".to_owned()
+        });
+        table.row([name.to_owned(), address, state]);
     }
     for (key, value) in &env {
         let state = match fs::exists(value) {
@@ -182,20 +180,40 @@ pub(crate) fn environment() -> Result<Vec<(String, String)>> {
     Ok(report::read_env(&home.env_file()).into_iter().collect())
 }
 
-/// The peers file, if it is there.
-pub(crate) fn env_file() -> Result<Option<std::path::PathBuf>> {
-    let file = Home::locate()?.env_file();
+/// The peers file, if what it names still runs; says so if not.
+pub(crate) fn running() -> Result<Option<PathBuf>> {
+    let home = Home::locate()?;
+    let file = home.env_file();
+    let env = report::read_env(&file);
+    let down: Vec<&str> = DAEMONS
+        .iter()
+        .filter(|(name, key)| env.contains_key(*key) && state(&home, name, &env).is_none())
+        .map(|(name, _)| *name)
+        .collect();
+    if !down.is_empty() {
+        eprintln!(
+            "warning: no peer is used, since these run no more: {}; `cargo xtask peers` starts them",
+            down.join(", ")
+        );
+        return Ok(None);
+    }
     Ok(file.is_file().then_some(file))
 }
 
-fn engine_answers(env: &std::collections::BTreeMap<String, String>) -> bool {
+/// How a long-lived part runs; none if it does not.
+fn state(home: &Home, name: &str, env: &BTreeMap<String, String>) -> Option<String> {
+    match daemon::pid(home, name) {
+        Some(pid) => Some(format!("running, pid {pid}")),
+        None if name == "docker" && engine_answers(env) => {
+            Some("running, not started from here".to_owned())
+        }
+        None => None,
+    }
+}
+
+fn engine_answers(env: &BTreeMap<String, String>) -> bool {
     let (Some(cli), Some(host)) = (env.get("DOCKER"), env.get("DOCKER_HOST")) else {
         return false;
     };
     process::output(Command::new(cli).args(["-H", host, "version"])).is_ok()
-}
-
-/// Whether a missing peer is a failure.
-fn required() -> bool {
-    workspace::flag("REQUIRE_PEERS")
 }

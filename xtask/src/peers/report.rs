@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::failure::{Failure, Result, USAGE};
 use crate::table::Table;
+use crate::workspace;
 
 use super::home;
 
@@ -91,7 +92,7 @@ impl Report {
             );
             return Err(Failure::with_status(USAGE, message));
         }
-        if super::required() {
+        if workspace::flag("REQUIRE_PEERS") {
             return Err(Failure::new(format!(
                 "missing, while REQUIRE_PEERS is set: {missing}"
             )));

@@ -1,0 +1,40 @@
+//! `cargo xtask bench`: one benchmark, with the peers at hand.
+
+use std::env;
+use std::process::Command;
+
+use crate::failure::{Failure, Result, USAGE};
+use crate::peers;
+use crate::process;
+use crate::workspace;
+
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    if args.is_empty() {
+        return Err(Failure::with_status(
+            USAGE,
+            "usage: cargo xtask bench NAME [--quick] [--json]",
+        ));
+    }
+    let mut command = Command::new(workspace::cargo());
+    command.args([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "e2e",
+        "--bin",
+        "bench",
+    ]);
+    command
+        .arg("--manifest-path")
+        .arg(workspace::root().join("Cargo.toml"))
+        .arg("--")
+        .args(args);
+    // What the user says about a peer is stronger than what was found.
+    for (key, value) in peers::environment()? {
+        if env::var_os(&key).is_none() {
+            command.env(key, value);
+        }
+    }
+    process::passed_on(&mut command)
+}
