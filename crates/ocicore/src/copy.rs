@@ -4,7 +4,7 @@
 //! use std::sync::Arc;
 //! use ocicore::{Cx, ImageStore, Memory, copy};
 //!
-//! # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # use ocicore::{ImageSink, MediaType, Place, RawManifest};
 //! let cx = Cx::default();
 //! let (from, to) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
@@ -14,8 +14,8 @@
 //! let plan = copy::plan(&cx, &*from, &*to, &[root], &copy::Options::default()).await?;
 //! let done = copy::run(&cx, plan, from, to).await?;
 //! assert_eq!(done.manifests, 1);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! # })
+//! # Ok(())
+//! # }
 //! ```
 
 use std::{
@@ -136,6 +136,12 @@ impl Plan {
             .iter()
             .flatten()
             .map(|step| step.manifest.descriptor())
+    }
+
+    /// The manifests themselves, in the same order.
+    #[cfg(feature = "fs")]
+    pub(crate) fn raw_manifests(&self) -> impl Iterator<Item = &RawManifest> {
+        self.manifests.iter().flatten().map(|step| &step.manifest)
     }
 
     /// Bytes of all blobs.

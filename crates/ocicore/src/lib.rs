@@ -4,6 +4,8 @@
 //! parsing, so that a value that exists is valid. The ports ([`ImageSource`], [`ImageSink`],
 //! [`Repositories`], [`Blob`]) are small and `dyn`; a store is one repository's content.
 
+#[cfg(feature = "fs")]
+pub mod archive;
 mod blob;
 #[cfg(feature = "rt")]
 mod blocking;

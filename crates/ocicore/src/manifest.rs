@@ -12,7 +12,7 @@ use crate::{
 ///
 /// let json = r#"{"schemaVersion":2,"manifests":[]}"#;
 /// let raw = RawManifest::new(MediaType::OCI_INDEX, json);
-/// assert_eq!(raw.descriptor().size(), 33);
+/// assert_eq!(raw.descriptor().size(), 34);
 /// assert_eq!(raw.links()?.children().count(), 0);
 /// # Ok::<(), ocicore::Error>(())
 /// ```

@@ -18,13 +18,13 @@ use crate::{
 /// ```
 /// use ocicore::{BytesBlob, Cx, ImageSink, MediaType, Memory, Stored};
 ///
-/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (cx, store) = (Cx::default(), Memory::default());
 /// let layer = BytesBlob::new(MediaType::OCI_LAYER, "content");
 /// assert_eq!(store.put_blob(&cx, &layer).await?, Stored::Written);
 /// assert_eq!(store.put_blob(&cx, &layer).await?, Stored::Present);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # })
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Arc<Mutex<Content>>);

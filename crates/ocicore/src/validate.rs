@@ -3,15 +3,15 @@
 //! ```
 //! use ocicore::{Cx, Memory, validate};
 //!
-//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # use ocicore::{ImageSink, MediaType, Place, RawManifest};
 //! # let (cx, store) = (Cx::default(), Memory::default());
 //! # let manifest = RawManifest::new(MediaType::OCI_INDEX, r#"{"manifests":[]}"#);
 //! # store.put_manifest(&cx, &manifest, Place::Root(&["v1".parse()?])).await?;
 //! let report = validate::check(&cx, &store, &"v1".parse()?).await?;
 //! assert!(report.faults.is_empty());
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! # })
+//! # Ok(())
+//! # }
 //! ```
 
 use std::{collections::BTreeSet, fmt};

@@ -7,10 +7,10 @@
 //! use std::sync::Arc;
 //! use ocicore::{Memory, conformance::Suite};
 //!
-//! # tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! Suite::default().store(async || Arc::new(Memory::default()) as _).await;
-//! # });
-//! # Ok::<(), std::io::Error>(())
+//! # Ok(())
+//! # }
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by its panics")]

@@ -15,6 +15,8 @@ use crate::{
 
 pub use builder::ImageBuilder;
 pub use config::Config;
+#[cfg(feature = "fs")]
+pub(crate) use config::canonical;
 
 /// A layer: its content, and the digest of the tar in it.
 #[derive(Clone, Debug)]
