@@ -1,7 +1,7 @@
 //! Programs that outlive the task: started in the background, stopped by process id.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -92,8 +92,22 @@ pub(super) fn stop(home: &Home, name: &str) -> Result<Option<u32>> {
     Err(Failure::new(format!("process {id} survives SIGKILL")))
 }
 
+/// Not in the peers' folder, which `cargo clean` deletes without asking.
 fn pid_file(home: &Home, name: &str) -> PathBuf {
-    home.at(format!("{name}.pid"))
+    home.run(format!("{name}.pid"))
+}
+
+/// Removes the pid file of a killed program that would take the pid's next owner for itself.
+/// Its own command line names `folder`.
+pub(super) fn remove_stale(pid_file: &Path, folder: &Path) -> Result<()> {
+    let Ok(pid) = fs::read_to_string(pid_file) else {
+        return Ok(());
+    };
+    let command_line = fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+    if String::from_utf8_lossy(&command_line).contains(&*folder.to_string_lossy()) {
+        return Ok(());
+    }
+    fs::remove_file(pid_file).context(|| format!("removing `{}`", pid_file.display()))
 }
 
 /// When a process started, in clock ticks since boot; none if it has ended.

@@ -58,6 +58,9 @@ pub(super) fn start(home: &Home) -> Result<Engine> {
     daemon::stop(home, "docker")?;
     std::fs::create_dir_all(&ours)
         .map_err(|error| Failure::new(format!("creating `{}`: {error}", ours.display())))?;
+    for pid_file in ["docker.pid", "exec/containerd/containerd.pid"] {
+        daemon::remove_stale(&ours.join(pid_file), &ours)?;
+    }
     let mut failure = None;
     for extra in ATTEMPTS {
         let started = daemon::start(

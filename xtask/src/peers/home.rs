@@ -54,10 +54,6 @@ impl Home {
         self.dir.is_dir()
     }
 
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// A path below the peers' folder.
     pub(super) fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         self.dir.join(path)

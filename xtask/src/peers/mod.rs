@@ -55,7 +55,14 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 }
 
 fn start(home: &Home) -> Result<()> {
+    let was_there = home.exists();
     let _lock = home.create_and_lock()?;
+    if !was_there {
+        // `cargo clean` may have taken the ground from under running parts.
+        for (name, _) in DAEMONS.iter().rev() {
+            daemon::stop(home, name)?;
+        }
+    }
     let mut report = Report::default();
     let debian = apt::usable();
     if debian && let Err(failure) = apt::install_missing(home) {
@@ -111,10 +118,6 @@ fn start(home: &Home) -> Result<()> {
 }
 
 fn stop(home: &Home) -> Result<()> {
-    if !home.exists() {
-        println!("nothing to stop: {} does not exist", home.dir().display());
-        return Ok(());
-    }
     let _lock = home.create_and_lock()?;
     podman::remove_containers(home);
     let mut table = Table::new(&["part", "state"]);
@@ -126,7 +129,6 @@ fn stop(home: &Home) -> Result<()> {
         };
         table.row([(*name).to_owned(), state]);
     }
-    home.unmount_leftovers();
     match fs::remove_file(home.env_file()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).context(|| format!("removing `{}`", home.env_file().display()))?;
@@ -134,13 +136,13 @@ fn stop(home: &Home) -> Result<()> {
         _ => {}
     }
     print!("{}", table.render());
-    match DAEMONS
-        .iter()
-        .find(|(name, _)| daemon::pid(home, name).is_some())
-    {
-        Some((name, _)) => Err(Failure::new(format!("`{name}` could not be stopped"))),
-        None => Ok(()),
+    for (name, _) in DAEMONS {
+        if daemon::pid(home, name).is_some() {
+            return Err(Failure::new(format!("`{name}` could not be stopped")));
+        }
     }
+    home.unmount_leftovers();
+    Ok(())
 }
 
 /// Prints each part with its state; fails when a part that should be running is not.

@@ -84,6 +84,7 @@ fn serve(home: &Home, name: &str, tls: &str, auth: &str) -> Result<String> {
     {
         return Ok(format!("127.0.0.1:{port}"));
     }
+    daemon::stop(home, name)?;
     let port = free_port(before.unwrap_or(0))?;
     let address = format!("127.0.0.1:{port}");
     let data = dir.join("data");
