@@ -1,1 +1,13 @@
-//! What the example binaries share: exit codes, progress, rendering of errors.
+//! What the example binaries share: exit codes, progress, rendering of errors, command lines.
+//!
+//! A binary parses its arguments with clap, hands an async closure to [`run`], and prints.
+
+mod exit;
+mod failure;
+mod progress;
+mod run;
+
+pub use exit::{EXIT_CODES, exit_code};
+pub use failure::{Failure, Result};
+pub use progress::Bars;
+pub use run::{Common, Shell, completions, print, run};

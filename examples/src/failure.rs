@@ -1,0 +1,133 @@
+use std::{error::Error as StdError, fmt};
+
+use ocicore::Class;
+use serde_json::json;
+
+/// Why a command failed: an error of one of the crates, its class, and what to do about it.
+#[derive(Debug)]
+pub struct Failure {
+    error: Box<dyn StdError + Send + Sync>,
+    class: Class,
+    hint: Option<String>,
+}
+
+/// Result of a command.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    /// A failure from any error.
+    pub fn new(class: Class, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            error: error.into(),
+            class,
+            hint: None,
+        }
+    }
+
+    /// Says what to do.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Kind of failure, which decides the exit code.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// One JSON object: `error`, `causes`, `class`, `hint`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut causes = Vec::new();
+        let mut at = self.error.source();
+        while let Some(cause) = at {
+            causes.push(cause.to_string());
+            at = cause.source();
+        }
+        json!({
+            "error": self.error.to_string(), "causes": causes,
+            "class": self.class, "hint": self.hint,
+        })
+    }
+
+    /// As text, in color if `Color`.
+    pub(crate) fn render(&self, color: Color) -> String {
+        let theme = match color {
+            Color::Yes => miette::GraphicalTheme::unicode(),
+            Color::No => miette::GraphicalTheme::unicode_nocolor(),
+        };
+        let mut text = String::new();
+        let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(100);
+        match handler.render_report(&mut text, self) {
+            Ok(()) => text,
+            Err(fmt::Error) => self.to_string(),
+        }
+    }
+}
+
+/// Whether the output is a terminal that shows colors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Color {
+    Yes,
+    No,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl StdError for Failure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}
+
+impl miette::Diagnostic for Failure {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.hint.as_ref().map(|hint| Box::new(hint) as _)
+    }
+}
+
+impl From<ocicore::Error> for Failure {
+    fn from(error: ocicore::Error) -> Self {
+        let hint = match error.class() {
+            Class::Denied => {
+                Some("log in first, for example with `skopeo login` or `podman login`")
+            }
+            Class::Transient => Some("try again: what was done is kept"),
+            _ => None,
+        };
+        let failure = Self::new(error.class(), error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let class = match error.kind() {
+            std::io::ErrorKind::NotFound => Class::NotFound,
+            std::io::ErrorKind::PermissionDenied => Class::Denied,
+            std::io::ErrorKind::StorageFull => Class::Exhausted,
+            _ => Class::Other,
+        };
+        Self::new(class, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_shows_its_causes_and_what_to_do() {
+        let cause = std::io::Error::other("connection reset");
+        let error = ocicore::Error::store("write", "v1", "h.io/a", Class::Transient, cause);
+        let failure = Failure::from(error);
+        insta::assert_snapshot!(failure.render(Color::No));
+        insta::assert_snapshot!(failure.to_json());
+    }
+}
