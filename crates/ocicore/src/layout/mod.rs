@@ -1,5 +1,8 @@
+mod disk;
+mod index;
+
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Write},
     ops::Range,
     path::{Path, PathBuf},
@@ -9,18 +12,22 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use self::{
+    disk::{is_temporary, read_limited, starts_like_json},
+    index::{entries, list_root, ref_name},
+};
 use crate::{
     Blob, BoxStream, Cx, Descriptor, Digest, Error, ImageSink, ImageSource, MediaType, Name, Place,
     RawManifest, Result, SizeLimits, Stored, Tag, Verifier, blob::failed, file::read_file,
     sniff_media_type,
 };
 
+pub(crate) use disk::persist;
+
 /// Annotation of a root's name (image-spec annotations.md).
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// Prefix of files that are being written.
-const TEMPORARY: &str = ".tmp-";
 
 /// An OCI image layout on disk (image-spec image-layout.md).
 ///
@@ -29,8 +36,8 @@ const TEMPORARY: &str = ".tmp-";
 /// moment leaves the old state or the new one. What earlier writers left behind is removed by
 /// [`Layout::open_or_create`].
 ///
-/// Roots are listed in `index.json`; manifests that are [`Place::Child`] are not, so referrers can
-/// be found among listed ones and by [`Layout`]'s own reading of `blobs`.
+/// Roots are listed in `index.json`. Manifests that are [`Place::Child`] are not: referrers are
+/// found by reading what is JSON among the blobs.
 #[derive(Clone, Debug)]
 pub struct Layout {
     root: PathBuf,
@@ -156,102 +163,6 @@ impl Layout {
             .join(format!("blobs/{}/{}", digest.algorithm(), digest.hex()))
     }
 
-    fn read_index(&self) -> Result<Map<String, Value>> {
-        let path = self.root.join("index.json");
-        let bytes = read_limited(&path, self.limits.config())
-            .map_err(|error| self.io("read", &path, error))?;
-        serde_json::from_slice(&bytes).map_err(|error| self.bad_index(&error.to_string()))
-    }
-
-    /// Reads, edits and replaces `index.json` under the lock.
-    fn edit_index(&self, edit: impl FnOnce(&mut Vec<Value>) -> Result<()>) -> Result<()> {
-        let lock = self.marker()?;
-        lock.lock()
-            .map_err(|error| self.io("lock", &self.root, error))?;
-        let mut index = self.read_index()?;
-        let list = index.entry("manifests").or_insert_with(|| json!([]));
-        if list.is_null() {
-            *list = json!([]);
-        }
-        let Value::Array(manifests) = list else {
-            return Err(self.bad_index("`manifests` is no list"));
-        };
-        let before = manifests.clone();
-        edit(manifests)?;
-        if *manifests == before {
-            return Ok(());
-        }
-        let bytes = Value::Object(index).to_string();
-        self.replace("index.json", bytes.as_bytes())
-            .map_err(|error| self.io("write", &self.root.join("index.json"), error))
-    }
-
-    /// The file whose lock guards the layout: it is there from the start and never replaced.
-    fn marker(&self) -> Result<File> {
-        let path = self.root.join("oci-layout");
-        File::open(&path).map_err(|error| self.io("open", &path, error))
-    }
-
-    /// A temporary file, locked as long as it is open, so that [`Layout::sweep`] knows that its
-    /// writer lives.
-    fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
-        // Sweepers hold the lock alone, so that none comes between creation and locking.
-        let marker = File::open(self.root.join("oci-layout"));
-        if let Ok(marker) = &marker {
-            marker.lock_shared()?;
-        }
-        let file = tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .tempfile_in(&self.root)?;
-        file.as_file().lock()?;
-        Ok(file)
-    }
-
-    /// Removes temporary files of writers that are gone.
-    fn sweep(&self) -> Result<()> {
-        let marker = self.marker()?;
-        // Somebody writes; another time, then.
-        if marker.try_lock().is_err() {
-            return Ok(());
-        }
-        let sweep = || {
-            for entry in fs::read_dir(&self.root)? {
-                let path = entry?.path();
-                if is_temporary(&path)
-                    && let Ok(file) = OpenOptions::new().read(true).open(&path)
-                    && file.try_lock().is_ok()
-                {
-                    fs::remove_file(&path)?;
-                }
-            }
-            Ok(())
-        };
-        sweep().map_err(|error| self.io("clean", &self.root, error))
-    }
-
-    /// Writes a file of the root directory as a whole.
-    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .tempfile_in(&self.root)?;
-        file.write_all(bytes)?;
-        persist(file, &self.root.join(name))
-    }
-
-    /// Writes content that is whole and verified.
-    fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        let path = self.blob_path(digest);
-        if path.exists() {
-            return Ok(());
-        }
-        let write = || {
-            let mut file = self.temporary()?;
-            file.write_all(bytes)?;
-            persist(file, &path)
-        };
-        write().map_err(|error| self.io("write", &path, error))
-    }
-
     fn read_manifest(&self, name: &Name) -> Result<RawManifest> {
         let root = self.listed(name)?;
         let digest = root
@@ -353,13 +264,6 @@ impl Layout {
             self,
             error,
         )
-    }
-
-    fn bad_index(&self, fault: &str) -> Error {
-        Error::Format {
-            path: self.root.join("index.json").display().to_string(),
-            fault: fault.to_owned(),
-        }
     }
 }
 
@@ -526,40 +430,6 @@ impl Blob for LayoutBlob {
     }
 }
 
-/// Lists a root under its tags, taking each tag from whatever had it.
-fn list_root(entries: &mut Vec<Value>, root: &Descriptor, tags: &[Tag]) {
-    let digest = root.digest().to_string();
-    for tag in tags {
-        entries.retain(|entry| ref_name(entry) != Some(tag.as_str()));
-    }
-    if tags.is_empty() {
-        if !entries
-            .iter()
-            .any(|entry| entry["digest"].as_str() == Some(&digest))
-        {
-            entries.push(json!(root));
-        }
-        return;
-    }
-    // An unnamed entry has become a named one.
-    entries.retain(|entry| entry["digest"].as_str() != Some(&digest) || ref_name(entry).is_some());
-    entries.extend(
-        tags.iter()
-            .map(|tag| json!(root.clone().with_annotation(REF_NAME, tag.as_str()))),
-    );
-}
-
-fn entries(index: &Map<String, Value>) -> &[Value] {
-    index
-        .get("manifests")
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
-
-fn ref_name(entry: &Value) -> Option<&str> {
-    entry["annotations"][REF_NAME].as_str()
-}
-
 /// Without what only `index.json` says of it.
 fn plain(descriptor: &Descriptor) -> Descriptor {
     Descriptor::new(
@@ -567,44 +437,6 @@ fn plain(descriptor: &Descriptor) -> Descriptor {
         *descriptor.digest(),
         descriptor.size(),
     )
-}
-
-fn is_temporary(path: &Path) -> bool {
-    path.file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY))
-}
-
-/// Makes a finished temporary file the content of `path`, durably.
-pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-
-    file.as_file()
-        .set_permissions(fs::Permissions::from_mode(0o644))?;
-    file.as_file().sync_all()?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
-}
-
-fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        let what = format!("`{}`", path.display());
-        return Err(Error::Limit { what, limit }.into());
-    }
-    Ok(bytes)
-}
-
-fn starts_like_json(path: &Path, limit: u64) -> bool {
-    let mut first = [0];
-    File::open(path).is_ok_and(|mut file| {
-        file.metadata()
-            .is_ok_and(|metadata| metadata.len() <= limit)
-            && file.read_exact(&mut first).is_ok()
-            && matches!(first[0], b'{' | b' ' | b'\n' | b'\t' | b'\r')
-    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,117 @@
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::Path,
+};
+
+use super::Layout;
+use crate::{Digest, Error, Result};
+
+/// Prefix of files that are being written.
+const TEMPORARY: &str = ".tmp-";
+
+impl Layout {
+    /// The file whose lock guards the layout: it is there from the start and never replaced.
+    pub(super) fn marker(&self) -> Result<File> {
+        let path = self.root.join("oci-layout");
+        File::open(&path).map_err(|error| self.io("open", &path, error))
+    }
+
+    /// A temporary file, locked as long as it is open, so that [`Layout::sweep`] knows that its
+    /// writer lives.
+    pub(super) fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
+        // Sweepers hold the lock alone, so that none comes between creation and locking.
+        let marker = File::open(self.root.join("oci-layout"));
+        if let Ok(marker) = &marker {
+            marker.lock_shared()?;
+        }
+        let file = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempfile_in(&self.root)?;
+        file.as_file().lock()?;
+        Ok(file)
+    }
+
+    /// Removes temporary files of writers that are gone.
+    pub(super) fn sweep(&self) -> Result<()> {
+        let marker = self.marker()?;
+        // Somebody writes; another time, then.
+        if marker.try_lock().is_err() {
+            return Ok(());
+        }
+        let sweep = || {
+            for entry in fs::read_dir(&self.root)? {
+                let path = entry?.path();
+                if is_temporary(&path)
+                    && let Ok(file) = OpenOptions::new().read(true).open(&path)
+                    && file.try_lock().is_ok()
+                {
+                    fs::remove_file(&path)?;
+                }
+            }
+            Ok(())
+        };
+        sweep().map_err(|error| self.io("clean", &self.root, error))
+    }
+
+    /// Writes a file of the root directory as a whole.
+    pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempfile_in(&self.root)?;
+        file.write_all(bytes)?;
+        persist(file, &self.root.join(name))
+    }
+
+    /// Writes content that is whole and verified.
+    pub(super) fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let path = self.blob_path(digest);
+        if path.exists() {
+            return Ok(());
+        }
+        let write = || {
+            let mut file = self.temporary()?;
+            file.write_all(bytes)?;
+            persist(file, &path)
+        };
+        write().map_err(|error| self.io("write", &path, error))
+    }
+}
+
+pub(super) fn is_temporary(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY))
+}
+
+/// Makes a finished temporary file the content of `path`, durably.
+pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(directory)?.sync_all()
+}
+
+pub(super) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let what = format!("`{}`", path.display());
+        return Err(Error::Limit { what, limit }.into());
+    }
+    Ok(bytes)
+}
+
+pub(super) fn starts_like_json(path: &Path, limit: u64) -> bool {
+    let mut first = [0];
+    File::open(path).is_ok_and(|mut file| {
+        file.metadata()
+            .is_ok_and(|metadata| metadata.len() <= limit)
+            && file.read_exact(&mut first).is_ok()
+            && matches!(first[0], b'{' | b' ' | b'\n' | b'\t' | b'\r')
+    })
+}
