@@ -1,0 +1,467 @@
+//! Repositories above a [`Storage`]: which blobs, manifests, tags and referrers each one has.
+//!
+//! All content lies once, under its digest. A repository has it by a link, so that a mount is one
+//! small write. Links are written after what they point to, and removed before it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use ocicore::{Class, Descriptor, Digest, MediaType, Name, RawManifest, RepositoryPath, Tag};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use self::cache::ManifestCache;
+use crate::{
+    Error, Result,
+    storage::{Key, Object, Storage, When},
+};
+
+mod cache;
+pub(crate) mod keys;
+
+/// No link or tag is larger: it holds a descriptor with a manifest's annotations.
+const LINK_LIMIT: u64 = 8 << 20;
+/// Links that are looked at together.
+const CONCURRENCY: usize = 16;
+
+/// Repositories of one storage.
+#[derive(Debug)]
+pub(crate) struct Links {
+    pub(crate) storage: Arc<dyn Storage>,
+    cache: ManifestCache,
+    /// A link that a client relies on is written anew when it is older, so that garbage
+    /// collection leaves it alone for a while.
+    refresh: Duration,
+}
+
+/// What a repository keeps of a manifest.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ManifestLink {
+    pub(crate) descriptor: Descriptor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<Digest>,
+}
+
+/// Some of a sorted list, and whether there is more.
+#[derive(Debug)]
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) more: bool,
+}
+
+impl Links {
+    pub(crate) fn new(storage: Arc<dyn Storage>, refresh: Duration) -> Self {
+        Self {
+            storage,
+            cache: ManifestCache::default(),
+            refresh,
+        }
+    }
+
+    /// Size of a blob, none if the repository does not have it.
+    pub(crate) async fn blob(
+        &self,
+        repository: &RepositoryPath,
+        digest: &Digest,
+    ) -> Result<Option<u64>> {
+        let link = self.read(&keys::blob(repository, digest)).await?;
+        Ok(link.and_then(|(bytes, _)| size_of(&bytes)))
+    }
+
+    /// The same for who will rely on it: the link is kept from garbage collection for a while.
+    pub(crate) async fn use_blob(
+        &self,
+        repository: &RepositoryPath,
+        digest: &Digest,
+    ) -> Result<Option<u64>> {
+        let key = keys::blob(repository, digest);
+        let Some((bytes, modified)) = self.read(&key).await? else {
+            return Ok(None);
+        };
+        self.refresh(&key, &bytes, modified).await?;
+        Ok(size_of(&bytes))
+    }
+
+    /// Bytes of a blob that the repository has.
+    pub(crate) async fn open_blob(
+        &self,
+        repository: &RepositoryPath,
+        digest: &Digest,
+        range: std::ops::Range<u64>,
+    ) -> Result<Object> {
+        let content = self.storage.open(&keys::content(digest), range).await?;
+        content.ok_or_else(|| blob_unknown(repository, digest))
+    }
+
+    /// Makes content that is in the storage a blob of the repository.
+    pub(crate) async fn link_blob(
+        &self,
+        repository: &RepositoryPath,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<()> {
+        let link = Bytes::from(size.to_string());
+        let key = keys::blob(repository, digest);
+        self.storage.put(&key, link, When::Always).await?;
+        Ok(())
+    }
+
+    /// Links a blob that the repository `from` has, else says false.
+    pub(crate) async fn mount(
+        &self,
+        repository: &RepositoryPath,
+        from: &RepositoryPath,
+        digest: &Digest,
+    ) -> Result<bool> {
+        let Some(size) = self.use_blob(from, digest).await? else {
+            return Ok(false);
+        };
+        if repository != from {
+            self.link_blob(repository, digest, size).await?;
+        }
+        Ok(true)
+    }
+
+    /// Links a blob that any repository has, else says false.
+    pub(crate) async fn mount_any(
+        &self,
+        repository: &RepositoryPath,
+        digest: &Digest,
+    ) -> Result<bool> {
+        let content = keys::content(digest);
+        let Some(meta) = self.storage.head(&content).await? else {
+            return Ok(false);
+        };
+        self.link_blob(repository, digest, meta.size).await?;
+        // Garbage collection may have been about to remove it. It looks for links once more
+        // before it does, and leaves alone what is condemned for a short time only.
+        if self.storage.head(&keys::condemned(digest)).await?.is_none()
+            && self.storage.head(&content).await?.is_some()
+        {
+            return Ok(true);
+        }
+        self.delete_blob(repository, digest).await?;
+        Ok(false)
+    }
+
+    /// Removes a blob from the repository, else says false.
+    pub(crate) async fn delete_blob(
+        &self,
+        repository: &RepositoryPath,
+        digest: &Digest,
+    ) -> Result<bool> {
+        let key = keys::blob(repository, digest);
+        let there = self.storage.head(&key).await?.is_some();
+        self.storage.delete(&key, When::Always).await?;
+        Ok(there)
+    }
+
+    /// Descriptor of a manifest.
+    pub(crate) async fn resolve(
+        &self,
+        repository: &RepositoryPath,
+        name: &Name,
+    ) -> Result<Option<Descriptor>> {
+        match name {
+            Name::Tag(tag) => self.document(&keys::tag(repository, tag)).await,
+            Name::Digest(digest) => {
+                let link: Option<ManifestLink> =
+                    self.document(&keys::manifest(repository, digest)).await?;
+                Ok(link.map(|link| link.descriptor))
+            }
+        }
+    }
+
+    /// Bytes of a manifest that [`Links::resolve`] found.
+    pub(crate) async fn manifest(
+        &self,
+        repository: &RepositoryPath,
+        descriptor: &Descriptor,
+    ) -> Result<Bytes> {
+        let digest = descriptor.digest();
+        if let Some(bytes) = self.cache.get(digest) {
+            return Ok(bytes);
+        }
+        let range = 0..descriptor.size();
+        let content = self.storage.open(&keys::content(digest), range).await?;
+        let Some(content) = content else {
+            return Err(Error::ManifestUnknown {
+                repository: repository.to_string(),
+                name: digest.to_string(),
+            });
+        };
+        let bytes = content.read(descriptor.size()).await?;
+        self.cache.insert(*digest, bytes.clone());
+        Ok(bytes)
+    }
+
+    /// Checks a manifest and stores it with some tags; returns its subject.
+    pub(crate) async fn put_manifest(
+        &self,
+        repository: &RepositoryPath,
+        manifest: &RawManifest,
+        tags: &[Tag],
+    ) -> Result<Option<Digest>> {
+        let links = manifest.links().map_err(|source| Error::ManifestInvalid {
+            source: source.into(),
+        })?;
+        let blobs = links
+            .blobs()
+            .filter(|blob| !blob.media_type().is_nondistributable() && blob.urls().is_empty());
+        let checks: Vec<BoxFuture<'_, Result<()>>> = blobs
+            .map(|blob| self.check_blob(repository, blob).boxed())
+            .collect();
+        stream::iter(checks)
+            .buffer_unordered(CONCURRENCY)
+            .try_collect::<()>()
+            .await?;
+
+        let digest = manifest.digest();
+        let descriptor = Descriptor::new(
+            manifest.media_type().clone(),
+            *digest,
+            manifest.descriptor().size(),
+        );
+        let subject = links.subject.as_ref().map(|subject| *subject.digest());
+        let link = ManifestLink {
+            descriptor: descriptor.clone(),
+            subject,
+        };
+        let (link_key, link) = (keys::manifest(repository, digest), json(&link)?);
+        self.register(repository).await?;
+        let content = keys::content(digest);
+        let bytes = manifest.bytes().clone();
+        self.storage.put(&content, bytes, When::Always).await?;
+        self.storage
+            .put(&link_key, link.clone(), When::Always)
+            .await?;
+        if let Some(subject) = &subject {
+            let mut referrer = descriptor.clone();
+            let config = || {
+                links
+                    .config
+                    .as_ref()
+                    .map(|config| config.media_type().clone())
+            };
+            if let Some(artifact_type) = links.artifact_type.clone().or_else(config) {
+                referrer = referrer.with_artifact_type(artifact_type);
+            }
+            for (name, value) in &links.annotations {
+                referrer = referrer.with_annotation(name, value);
+            }
+            let key = keys::referrer(repository, subject, digest);
+            self.storage
+                .put(&key, json(&referrer)?, When::Always)
+                .await?;
+        }
+        let target = json(&descriptor)?;
+        for tag in tags {
+            let key = keys::tag(repository, tag);
+            self.storage.put(&key, target.clone(), When::Always).await?;
+        }
+        // Somebody may have deleted the manifest before it was tagged, see `delete_manifest`.
+        if !tags.is_empty() && self.storage.head(&link_key).await?.is_none() {
+            self.storage.put(&link_key, link, When::Always).await?;
+        }
+        Ok(subject)
+    }
+
+    /// Removes a tag, else says false.
+    pub(crate) async fn delete_tag(&self, repository: &RepositoryPath, tag: &Tag) -> Result<bool> {
+        let key = keys::tag(repository, tag);
+        let there = self.storage.head(&key).await?.is_some();
+        self.storage.delete(&key, When::Always).await?;
+        Ok(there)
+    }
+
+    /// Removes a manifest and all its tags, else says false.
+    ///
+    /// The link goes first: who puts and tags the manifest at the same time looks at the link once
+    /// more after the tag is written, so that no tag is left without its manifest.
+    pub(crate) async fn delete_manifest(
+        &self,
+        repository: &RepositoryPath,
+        digest: &Digest,
+    ) -> Result<bool> {
+        let key = keys::manifest(repository, digest);
+        let Some(link) = self.document::<ManifestLink>(&key).await? else {
+            return Ok(false);
+        };
+        if let Some(subject) = &link.subject {
+            let referrer = keys::referrer(repository, subject, digest);
+            self.storage.delete(&referrer, When::Always).await?;
+        }
+        self.storage.delete(&key, When::Always).await?;
+        let mut tags = self.storage.list(&keys::tags(repository), None);
+        while let Some((key, meta)) = tags.try_next().await? {
+            let target: Option<Descriptor> = self.document(&key).await?;
+            if target.is_some_and(|target| target.digest() == digest) {
+                let unchanged = When::Unchanged(&meta.version);
+                match self.storage.delete(&key, unchanged).await {
+                    // It was moved to another manifest meanwhile.
+                    Err(error) if error.class() == Class::Conflict => {}
+                    other => other?,
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tags after `after`, at most `limit`, in byte order.
+    pub(crate) async fn tags(
+        &self,
+        repository: &RepositoryPath,
+        after: Option<&Tag>,
+        limit: usize,
+    ) -> Result<Page<Tag>> {
+        let prefix = keys::tags(repository);
+        let after = after.map(|tag| keys::tag(repository, tag));
+        let mut keys = self.storage.list(&prefix, after.as_ref());
+        let mut page = Page {
+            items: Vec::new(),
+            more: false,
+        };
+        while let Some((key, _)) = keys.try_next().await? {
+            let Ok(tag) = key.name().parse() else {
+                continue;
+            };
+            if page.items.len() == limit {
+                page.more = true;
+                break;
+            }
+            page.items.push(tag);
+        }
+        Ok(page)
+    }
+
+    /// Manifests with that subject after `after`, in the order of their digests.
+    pub(crate) async fn referrers(
+        &self,
+        repository: &RepositoryPath,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Page<Descriptor>> {
+        let prefix = keys::referrers(repository, subject);
+        let after = after.map(|digest| keys::referrer(repository, subject, digest));
+        let found = self.storage.list(&prefix, after.as_ref());
+        let mut found = found
+            .map_err(Error::from)
+            .map_ok(|(key, _)| self.referrer(key).boxed())
+            .try_buffered(CONCURRENCY);
+        let mut page = Page {
+            items: Vec::new(),
+            more: false,
+        };
+        while let Some(referrer) = found.try_next().await? {
+            let Some(referrer) = referrer else { continue };
+            if artifact_type.is_some_and(|wanted| referrer.artifact_type() != Some(wanted)) {
+                continue;
+            }
+            if page.items.len() == limit {
+                page.more = true;
+                break;
+            }
+            page.items.push(referrer);
+        }
+        Ok(page)
+    }
+
+    /// All repositories that hold or held a manifest, in lexical order.
+    pub(crate) async fn catalog(&self) -> Result<Vec<RepositoryPath>> {
+        let entries = self.storage.list(&keys::catalog(), None);
+        let mut names: Vec<_> = entries
+            .try_filter_map(async |(key, _)| Ok(keys::repository_of(&key)))
+            .try_collect()
+            .await?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Whether the repository holds or held a manifest.
+    pub(crate) async fn exists(&self, repository: &RepositoryPath) -> Result<bool> {
+        let entry = self.storage.head(&keys::repository(repository)).await?;
+        Ok(entry.is_some())
+    }
+
+    async fn referrer(&self, key: Key) -> Result<Option<Descriptor>> {
+        self.document(&key).await
+    }
+
+    async fn register(&self, repository: &RepositoryPath) -> Result<()> {
+        if self.exists(repository).await? {
+            return Ok(());
+        }
+        let key = keys::repository(repository);
+        match self.storage.put(&key, Bytes::new(), When::Absent).await {
+            // Another request was quicker.
+            Err(error) if error.class() == Class::Conflict => Ok(()),
+            other => Ok(other.map(|_| ())?),
+        }
+    }
+
+    async fn check_blob(&self, repository: &RepositoryPath, blob: &Descriptor) -> Result<()> {
+        match self.use_blob(repository, blob.digest()).await? {
+            None => Err(Error::ManifestBlobUnknown {
+                repository: repository.to_string(),
+                digest: (*blob.digest()).into(),
+            }),
+            Some(size) if size != blob.size() => Err(Error::SizeMismatch {
+                what: format!("blob `{}`", blob.digest()),
+                expected: blob.size(),
+                actual: size,
+            }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    async fn refresh(&self, key: &Key, bytes: &Bytes, modified: SystemTime) -> Result<()> {
+        let age = SystemTime::now().duration_since(modified);
+        if age.is_ok_and(|age| age > self.refresh) {
+            self.storage.put(key, bytes.clone(), When::Always).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn document<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>> {
+        let Some((bytes, _)) = self.read(key).await? else {
+            return Ok(None);
+        };
+        let document = serde_json::from_slice(&bytes).map_err(|source| {
+            ocicore::Error::store("read", key, "the storage", Class::Other, source)
+        })?;
+        Ok(Some(document))
+    }
+
+    async fn read(&self, key: &Key) -> Result<Option<(Bytes, SystemTime)>> {
+        match self.storage.open(key, 0..LINK_LIMIT).await? {
+            None => Ok(None),
+            Some(object) => {
+                let modified = object.meta.modified;
+                Ok(Some((object.read(LINK_LIMIT).await?, modified)))
+            }
+        }
+    }
+}
+
+pub(crate) fn blob_unknown(repository: &RepositoryPath, digest: &Digest) -> Error {
+    Error::BlobUnknown {
+        repository: repository.to_string(),
+        digest: (*digest).into(),
+    }
+}
+
+fn size_of(link: &[u8]) -> Option<u64> {
+    std::str::from_utf8(link).ok()?.parse().ok()
+}
+
+fn json(document: &impl Serialize) -> Result<Bytes> {
+    let bytes = serde_json::to_vec(document).map_err(|source| {
+        ocicore::Error::store("write", "a link", "the storage", Class::Other, source)
+    })?;
+    Ok(bytes.into())
+}

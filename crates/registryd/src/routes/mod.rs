@@ -1,0 +1,227 @@
+//! The endpoints of the distribution specification over HTTP.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use ocicore::{BoxStream, Class, Digest};
+
+pub(crate) use self::endpoint::Endpoint;
+use crate::{Error, Limits, Result, links::Links};
+
+mod blobs;
+mod endpoint;
+mod lists;
+mod manifests;
+mod range;
+mod uploads;
+
+pub(crate) const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
+const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) links: Arc<Links>,
+    pub(crate) limits: Limits,
+}
+
+/// A request, as far as its head goes.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Call {
+    /// The first value of a parameter, decoded.
+    fn parameter(&self, name: &str) -> Option<String> {
+        self.parameters(name).next()
+    }
+
+    fn parameters(&self, name: &str) -> impl Iterator<Item = String> {
+        url::form_urlencoded::parse(self.query.as_bytes())
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether the client says to have that content (RFC 9110 §13.1.2).
+    fn has_etag(&self, digest: &Digest) -> bool {
+        self.header(&header::IF_NONE_MATCH)
+            .is_some_and(|value| value.contains(&format!("\"{digest}\"")))
+    }
+
+    /// Length of the body, if it was announced.
+    fn content_length(&self) -> Option<u64> {
+        self.header(&header::CONTENT_LENGTH)?.parse().ok()
+    }
+}
+
+/// Answers one request.
+pub(crate) async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let call = Call {
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        method: parts.method,
+        headers: parts.headers,
+    };
+    match dispatch(&app, call, body).await {
+        Ok(response) => response,
+        Err(error) => {
+            let mut response = fault(&error);
+            if let Error::Range { size, .. } = error {
+                let value = HeaderValue::try_from(format!("bytes */{size}"));
+                response
+                    .headers_mut()
+                    .extend(value.ok().map(|value| (header::CONTENT_RANGE, value)));
+            }
+            response
+        }
+    }
+}
+
+async fn dispatch(app: &Arc<App>, call: Call, body: Body) -> Result<Response<Body>> {
+    let endpoint = Endpoint::parse(call.method.as_str(), &call.path)?;
+    let method = match call.method {
+        // The length of what `GET` would give; the connection leaves the body out.
+        Method::HEAD => Method::GET,
+        ref other => other.clone(),
+    };
+    match (method, &endpoint) {
+        (Method::GET, Endpoint::Base) => Ok(json_answer(StatusCode::OK, Bytes::from_static(b"{}"))),
+        (Method::GET, Endpoint::Catalog) => lists::catalog(app, &call).await,
+        (Method::GET, Endpoint::Tags(name)) => lists::tags(app, &call, name).await,
+        (Method::GET, Endpoint::Referrers(name, subject)) => {
+            lists::referrers(app, &call, name, subject).await
+        }
+        (Method::GET, Endpoint::Manifest(name, reference)) => {
+            manifests::get(app, &call, name, reference).await
+        }
+        (Method::PUT, Endpoint::Manifest(name, reference)) => {
+            manifests::put(app, &call, name, reference, body).await
+        }
+        (Method::DELETE, Endpoint::Manifest(name, reference)) => {
+            manifests::delete(app, name, reference).await
+        }
+        (Method::GET, Endpoint::Blob(name, digest)) => blobs::get(app, &call, name, digest).await,
+        (Method::DELETE, Endpoint::Blob(name, digest)) => blobs::delete(app, name, digest).await,
+        (Method::POST, Endpoint::Uploads(name)) => uploads::post(app, call, name, body).await,
+        (Method::GET, Endpoint::Upload(name, id)) => uploads::status(app, name, id).await,
+        (Method::PATCH, Endpoint::Upload(name, id)) => {
+            uploads::patch(app, call, name, id, body).await
+        }
+        (Method::PUT, Endpoint::Upload(name, id)) => uploads::put(app, call, name, id, body).await,
+        (Method::DELETE, Endpoint::Upload(name, id)) => uploads::cancel(app, name, id).await,
+        (Method::OPTIONS, _) => {
+            let mut response = empty(StatusCode::NO_CONTENT);
+            set(&mut response, header::ALLOW, endpoint.methods())?;
+            Ok(response)
+        }
+        _ => {
+            let error = Error::NoEndpoint {
+                method: call.method.to_string(),
+                path: call.path,
+            };
+            let mut response = fault(&error);
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            set(&mut response, header::ALLOW, endpoint.methods())?;
+            Ok(response)
+        }
+    }
+}
+
+/// An answer without body.
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    response
+}
+
+fn json_answer(status: StatusCode, document: Bytes) -> Response<Body> {
+    let mut response = empty(status);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, document.len().into());
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    *response.body_mut() = Body::from(document);
+    response
+}
+
+/// Sets a header whose value is made of parsed nouns.
+fn set(response: &mut Response<Body>, name: HeaderName, value: impl ToString) -> Result<()> {
+    let value = value.to_string();
+    let value = HeaderValue::try_from(&value).map_err(|_| Error::Parameter {
+        what: "header value",
+        value,
+        expected: "visible ASCII characters",
+    })?;
+    response.headers_mut().append(name, value);
+    Ok(())
+}
+
+/// An error as the specification wants it (§Error codes).
+pub(crate) fn fault(error: &Error) -> Response<Body> {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut message = error.to_string();
+    if status.is_server_error() {
+        tracing::error!(error = %Chain(error), "a request failed");
+        // What lies behind is for the log, as it may name paths.
+        "the storage failed".clone_into(&mut message);
+    } else {
+        message = Chain(error).to_string();
+    }
+    let document = serde_json::json!({
+        "errors": [{ "code": error.code(), "message": message, "detail": null }]
+    });
+    json_answer(status, document.to_string().into())
+}
+
+/// An error with its sources.
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// A request's body as the storage takes it.
+fn incoming(body: Body) -> BoxStream<Bytes> {
+    body.into_data_stream()
+        .map_err(|error| {
+            ocicore::Error::store("read", "body", "the request", Class::Transient, error)
+        })
+        .boxed()
+}
+
+fn digest_parameter(call: &Call) -> Result<Option<Digest>> {
+    call.parameter("digest")
+        .map(|text| endpoint::parse_digest(&text))
+        .transpose()
+}

@@ -1,0 +1,181 @@
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, http::Request};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use ocicore::Repositories;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::{JoinHandle, JoinSet},
+};
+
+use crate::{
+    Error, Limits, Result,
+    links::Links,
+    repositories::ServerRepositories,
+    routes::{self, App},
+    storage::Storage,
+};
+
+/// A running server. It stops when dropped, at once; [`Server::shutdown`] lets requests end.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    app: Arc<App>,
+    stop: watch::Sender<bool>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+/// Settings of a [`Server`] to be.
+#[derive(Debug)]
+pub struct Builder {
+    storage: Arc<dyn Storage>,
+    limits: Limits,
+}
+
+impl Server {
+    /// A server of that storage, open to everybody unless told otherwise.
+    pub fn builder(storage: impl Storage) -> Builder {
+        Builder {
+            storage: Arc::new(storage),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same repositories without HTTP. The host of a repository's name does not count: a
+    /// server is one registry, by whatever name it is called.
+    pub fn repositories(&self) -> Arc<dyn Repositories> {
+        Arc::new(ServerRepositories {
+            links: Arc::clone(&self.app.links),
+            host: self.address.to_string(),
+        })
+    }
+
+    /// Takes no more connections, lets the requests in progress end, and returns when all have.
+    /// To give up waiting, drop the future.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        if let Some(accepting) = self.accepting.take() {
+            // It neither panics nor is it aborted before.
+            let _ = accepting.await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
+    }
+}
+
+impl Builder {
+    /// With other limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Listens on `HOST:PORT` and serves on the current runtime; port 0 takes a free one, see
+    /// [`Server::addr`].
+    ///
+    /// # Errors
+    /// [`Error::Bind`].
+    pub async fn bind(self, address: &str) -> Result<Server> {
+        let fault = |source| Error::Bind {
+            address: address.to_owned(),
+            source,
+        };
+        let listener = TcpListener::bind(address).await.map_err(fault)?;
+        let local = listener.local_addr().map_err(fault)?;
+        let links = Arc::new(Links::new(self.storage, Duration::from_secs(1800)));
+        let app = Arc::new(App {
+            links,
+            limits: self.limits,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&app), stopped));
+        Ok(Server {
+            address: local,
+            app,
+            stop,
+            accepting: Some(accepting),
+        })
+    }
+}
+
+async fn accept(listener: TcpListener, app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let room = Arc::new(Semaphore::new(app.limits.connections));
+    // Dropped with this task, and all connections with it.
+    let mut connections = JoinSet::new();
+    let handle = Arc::clone(&app);
+    let router = Router::new()
+        .fallback(move |request: Request<Body>| routes::handle(Arc::clone(&handle), request));
+    loop {
+        let next = async {
+            let permit = Arc::clone(&room).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            next = next => next,
+            _ = stopped.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Such as too many open files: others will end.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (router, app, stopped) = (router.clone(), Arc::clone(&app), stopped.clone());
+        connections.spawn(async move {
+            let _permit = permit;
+            serve(stream, router, &app, stopped).await;
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve(stream: TcpStream, router: Router, app: &App, mut stopped: watch::Receiver<bool>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot switch off Nagle's algorithm");
+    }
+    // A connection costs no buffers before its first byte.
+    tokio::select! {
+        ready = stream.readable() => if ready.is_err() { return },
+        _ = stopped.wait_for(|stop| *stop) => return,
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(app.limits.header_time)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        _ = stopped.wait_for(|stop| *stop) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %routes::Chain(&error), "a connection ended early");
+    }
+}
