@@ -115,7 +115,9 @@ impl Upload for FsUpload {
         &self.note
     }
 
-    async fn append(&mut self, at: u64, mut body: BoxStream<Bytes>) -> Result<u64> {
+    async fn append(&mut self, at: u64, body: BoxStream<Bytes>) -> Result<u64> {
+        // It is polled once more after its end.
+        let mut body = body.fuse().boxed();
         let id = self.id.clone();
         let mut batch = collect(&mut body).await?;
         // A body of one batch, as most are, takes one step.
