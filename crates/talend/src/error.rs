@@ -1,0 +1,148 @@
+use ocicore::{Cancelled, Class};
+
+use crate::launcher::Position;
+
+/// What can go wrong with built jobs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no Talend job in the archive.
+    #[error("no Talend job: {missing}")]
+    NoJob {
+        /// What was looked for, and what to do.
+        missing: String,
+    },
+    /// The archive has more than one job, of which none is the one to run.
+    #[error("more than one job in one archive: {}", quoted(.jobs))]
+    SeveralJobs {
+        /// Their names.
+        jobs: Vec<String>,
+    },
+    /// The job has no Unix launcher.
+    #[error(
+        "job `{job}` has no launcher `{expected}`: build it in the Studio with shell launchers for Unix"
+    )]
+    NoLauncher {
+        /// The job.
+        job: String,
+        /// Where the launcher should be.
+        expected: String,
+    },
+    /// A job's name or version cannot be part of a path in an image.
+    #[error("job {what} `{value}` cannot be part of a path: {expected}")]
+    Name {
+        /// `name` or `version`.
+        what: &'static str,
+        /// The name or version.
+        value: String,
+        /// What it may be made of.
+        expected: &'static str,
+    },
+    /// A text file of the job is not what it should be.
+    #[error("{path}:{position}: {fault}")]
+    Text {
+        /// The file, as in the archive.
+        path: String,
+        /// Where.
+        position: Position,
+        /// What is wrong.
+        fault: String,
+    },
+    /// Java cannot replace the shell in these launchers, and the options do not allow that.
+    #[error("java would not get the signals of the container: {}", places(.launchers))]
+    UnsafeLaunchers {
+        /// All of them.
+        launchers: Vec<UnsafeLauncher>,
+    },
+    /// A placeholder of the Studio's template was never filled in.
+    #[error("{path}:{position}: `{placeholder}` is still there: this is not a runnable built job")]
+    Unresolved {
+        /// The launcher.
+        path: String,
+        /// Where.
+        position: Position,
+        /// The placeholder.
+        placeholder: String,
+    },
+    /// Two names would become one name in a registry.
+    #[error("jobs `{first}` and `{second}` would both be called `{mapped}`")]
+    NameCollision {
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+        /// What both become.
+        mapped: String,
+    },
+    /// A name has nothing that a registry's name may be made of.
+    #[error("`{name}` has neither letters nor digits to make an image name of")]
+    NoImageName {
+        /// The name.
+        name: String,
+    },
+    /// The archive of class path entries in the job cannot be read.
+    #[error("failed to {action} `{path}`")]
+    Jar {
+        /// A verb.
+        action: &'static str,
+        /// The jar, as in the archive.
+        path: String,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Reading or editing the tree failed.
+    #[error(transparent)]
+    Tree(#[from] repack::Error),
+    /// A name is not what the registries' specification allows.
+    #[error(transparent)]
+    Image(#[from] ocicore::Error),
+    /// The caller cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Where and why a launcher is unsafe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsafeLauncher {
+    /// The launcher, as in the archive.
+    pub path: String,
+    /// Where java is started.
+    pub position: Position,
+    /// Why it cannot replace the shell.
+    pub reason: String,
+}
+
+impl Error {
+    /// Kind of failure; drives exit codes.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Tree(error) => error.class(),
+            Self::Image(error) => error.class(),
+            Self::Cancelled => Class::Cancelled,
+            Self::NameCollision { .. } => Class::Conflict,
+            _ => Class::Invalid,
+        }
+    }
+}
+
+impl From<Cancelled> for Error {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+fn quoted(names: &[String]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}
+
+fn places(launchers: &[UnsafeLauncher]) -> String {
+    let places: Vec<_> = launchers
+        .iter()
+        .map(|one| format!("{}:{}: {}", one.path, one.position, one.reason))
+        .collect();
+    places.join("; ")
+}

@@ -1,0 +1,4 @@
+mod archive_name;
+mod studio;
+
+pub use studio::{StudioVersion, default_base};

@@ -1,0 +1,171 @@
+use crate::{
+    launcher::{Position, Span},
+    report::{Edit, EditKind},
+};
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Edits of a text, collected before any is made.
+#[derive(Debug)]
+pub(super) struct Edits<'t> {
+    text: &'t [u8],
+    patches: Vec<Patch>,
+    edits: Vec<Edit>,
+}
+
+#[derive(Debug)]
+struct Patch {
+    span: Span,
+    text: String,
+}
+
+/// Removes a byte order mark and makes CRLF to LF, which keeps the line numbers.
+pub(super) fn normalize(bytes: &[u8]) -> (Vec<u8>, Vec<Edit>) {
+    let mut repairs = Vec::new();
+    let body = match bytes.strip_prefix(BYTE_ORDER_MARK) {
+        Some(body) => {
+            repairs.push(Edit {
+                kind: EditKind::ByteOrderMark,
+                position: Position::of(bytes, 0),
+                old: "U+FEFF".to_owned(),
+                new: String::new(),
+            });
+            body
+        }
+        None => bytes,
+    };
+    let mut text = Vec::with_capacity(body.len());
+    let mut first = None;
+    for (offset, byte) in body.iter().enumerate() {
+        // A CR at the very end is the rest of a last line without LF.
+        if *byte == b'\r' && matches!(body.get(offset + 1), Some(b'\n') | None) {
+            first.get_or_insert(offset);
+        } else {
+            text.push(*byte);
+        }
+    }
+    if let Some(offset) = first {
+        repairs.push(Edit {
+            kind: EditKind::LineEndings,
+            position: Position::of(body, offset),
+            old: "CRLF".to_owned(),
+            new: "LF".to_owned(),
+        });
+    }
+    (text, repairs)
+}
+
+impl<'t> Edits<'t> {
+    pub(super) fn new(text: &'t [u8], repairs: Vec<Edit>) -> Self {
+        Self {
+            text,
+            patches: Vec::new(),
+            edits: repairs,
+        }
+    }
+
+    /// Replaces `span`.
+    pub(super) fn replace(&mut self, kind: EditKind, span: Span, new: &str) {
+        self.record(kind, &span, new.to_owned());
+        self.patches.push(Patch {
+            span,
+            text: new.to_owned(),
+        });
+    }
+
+    /// Inserts texts within `shown` or at its ends, in ascending order of their offsets; reported
+    /// as one edit of `shown`.
+    pub(super) fn insert(&mut self, kind: EditKind, shown: Span, texts: &[(usize, &str)]) {
+        let mut new = Vec::new();
+        let mut at = shown.start;
+        for (offset, text) in texts {
+            new.extend_from_slice(&self.text[at..*offset]);
+            new.extend_from_slice(text.as_bytes());
+            at = *offset;
+            self.patches.push(Patch {
+                span: *offset..*offset,
+                text: (*text).to_owned(),
+            });
+        }
+        new.extend_from_slice(&self.text[at..shown.end]);
+        self.record(kind, &shown, String::from_utf8_lossy(&new).into_owned());
+    }
+
+    /// The edited text, and the edits in the order of the text.
+    pub(super) fn finish(mut self) -> (Vec<u8>, Vec<Edit>) {
+        self.sort();
+        let mut out = Vec::with_capacity(self.text.len());
+        let mut at = 0;
+        for patch in &self.patches {
+            out.extend_from_slice(&self.text[at..patch.span.start]);
+            out.extend_from_slice(patch.text.as_bytes());
+            at = patch.span.end;
+        }
+        out.extend_from_slice(&self.text[at..]);
+        self.edits.sort_by_key(|edit| edit.position);
+        (out, self.edits)
+    }
+
+    /// The edits as a unified diff without context.
+    pub(super) fn diff(&mut self, path: &str) -> String {
+        self.sort();
+        let mut out = String::new();
+        let mut patches = self.patches.iter().peekable();
+        let (mut start, mut old_line, mut new_line) = (0, 1_usize, 1_usize);
+        for line in self.text.split_inclusive(|byte| *byte == b'\n') {
+            let end = start + line.len();
+            let mut new = Vec::new();
+            let mut added = String::new();
+            let mut at = start;
+            while let Some(patch) = patches.next_if(|patch| {
+                patch.span.start < end || (patch.span.start == end && end == self.text.len())
+            }) {
+                if patch.span == (0..0) && patch.text.ends_with('\n') {
+                    // A line of its own.
+                    added = patch.text.clone();
+                    continue;
+                }
+                new.extend_from_slice(&self.text[at..patch.span.start]);
+                new.extend_from_slice(patch.text.as_bytes());
+                at = patch.span.end;
+            }
+            if !added.is_empty() {
+                out.push_str(&format!("@@ -0,0 +{new_line} @@\n+{added}"));
+                new_line += 1;
+            }
+            if at != start || !new.is_empty() {
+                new.extend_from_slice(&self.text[at..end]);
+                out.push_str(&format!("@@ -{old_line} +{new_line} @@\n"));
+                for (sign, line) in [('-', line), ('+', new.as_slice())] {
+                    out.push(sign);
+                    out.push_str(&String::from_utf8_lossy(line));
+                    if !line.ends_with(b"\n") {
+                        out.push_str("\n\\ No newline at end of file\n");
+                    }
+                }
+            }
+            start = end;
+            old_line += 1;
+            new_line += 1;
+        }
+        if out.is_empty() {
+            out
+        } else {
+            format!("--- a/{path}\n+++ b/{path}\n{out}")
+        }
+    }
+
+    /// By place; insertions at one place in the order in which they came.
+    fn sort(&mut self) {
+        self.patches.sort_by_key(|patch| patch.span.start);
+    }
+
+    fn record(&mut self, kind: EditKind, span: &Span, new: String) {
+        self.edits.push(Edit {
+            kind,
+            position: Position::of(self.text, span.start),
+            old: String::from_utf8_lossy(&self.text[span.clone()]).into_owned(),
+            new,
+        });
+    }
+}
