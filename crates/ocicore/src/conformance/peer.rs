@@ -10,11 +10,30 @@ use std::{collections::BTreeMap, env, fs, io::Write, path::PathBuf, thread};
 ///
 /// # Panics
 /// If it is missing and `REQUIRE_PEERS=1`.
-#[expect(clippy::print_stderr, reason = "only tests call this")]
 pub fn peer(key: &str) -> Option<String> {
-    if let Some(value) = peers().remove(key) {
-        return Some(value);
+    let value = peers().remove(key);
+    if value.is_none() {
+        missing(key);
     }
+    value
+}
+
+/// The folder of real input that the variable `REAL_DATA` names; none is recorded as by [`peer`].
+///
+/// # Panics
+/// If it is missing and `REQUIRE_PEERS=1`.
+pub fn real_data() -> Option<PathBuf> {
+    let folder = env::var_os("REAL_DATA")
+        .map(PathBuf::from)
+        .filter(|folder| folder.is_dir());
+    if folder.is_none() {
+        missing("REAL_DATA");
+    }
+    folder
+}
+
+#[expect(clippy::print_stderr, reason = "only tests call this")]
+fn missing(key: &str) {
     let test = thread::current().name().unwrap_or("a test").to_owned();
     assert!(
         env::var_os("REQUIRE_PEERS").is_none_or(|value| value != "1"),
@@ -27,7 +46,6 @@ pub fn peer(key: &str) -> Option<String> {
         file.and_then(|mut file| file.write_all(line.as_bytes()))
             .expect("the skip is recorded");
     }
-    None
 }
 
 fn peers() -> BTreeMap<String, String> {
