@@ -33,6 +33,10 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         count = count.zip(counted).map(|(sum, more)| sum + more);
         if !status.success() {
             failed.push(format!("`{}` ended with {status}", process::show(&command)));
+            if counted.is_none() {
+                // What does not compile for one suite does not for the next.
+                break;
+            }
         }
     }
 
@@ -68,10 +72,16 @@ struct Suite {
 /// The test programs by nextest or, where it is not installed, by cargo itself; then the examples in
 /// the documentation, unless a filter says which tests are wanted.
 fn suites(filter: &[String]) -> Vec<Suite> {
+    let some_crates = filter
+        .iter()
+        .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
     let cargo = |args: &[&str]| {
         let mut command = Command::new(workspace::cargo());
         command.current_dir(workspace::root()).args(args);
-        command.args(["--workspace", "--all-features", "--no-fail-fast"]);
+        command.args(["--all-features", "--no-fail-fast"]);
+        if !some_crates {
+            command.arg("--workspace");
+        }
         command
     };
     let nextest = Command::new(workspace::cargo())
