@@ -4,10 +4,12 @@
 
 mod exit;
 mod failure;
+mod place;
 mod progress;
 mod run;
 
 pub use exit::{EXIT_CODES, exit_code};
 pub use failure::{Failure, Result};
+pub use place::Place;
 pub use progress::Bars;
 pub use run::{Common, Shell, completions, print, run};
