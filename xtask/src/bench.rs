@@ -36,5 +36,5 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             command.env(key, value);
         }
     }
-    process::passed_on(&mut command)
+    process::passed_on(&mut command).map_err(Failure::told)
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::process;
 use crate::workspace;
 
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if !names_a_job(args) {
         command.arg("--job").arg(workspace::root().join(SAMPLE));
     }
-    process::passed_on(command.args(args))
+    process::passed_on(command.args(args)).map_err(Failure::told)
 }
 
 fn names_a_job(args: &[String]) -> bool {

@@ -15,6 +15,7 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 pub(crate) struct Failure {
     status: u8,
     message: String,
+    told: bool,
 }
 
 impl Failure {
@@ -28,7 +29,18 @@ impl Failure {
         Self {
             status,
             message: message.into(),
+            told: false,
         }
+    }
+
+    /// The same failure of a program of ours that has already said what is wrong.
+    pub(crate) fn told(self) -> Self {
+        Self { told: true, ..self }
+    }
+
+    /// Whether the user knows.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told
     }
 
     /// The exit status of the task.
