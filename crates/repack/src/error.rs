@@ -180,6 +180,9 @@ pub enum Fault {
     /// The local header of a zip says something else than the central directory.
     #[error("its local header has another {0} than the central directory")]
     LocalHeader(&'static str),
+    /// The data descriptor of a zip says something else than the central directory.
+    #[error("its data descriptor differs from the central directory")]
+    Descriptor,
     /// No local header where the central directory says.
     #[error("there is no local header")]
     NoLocalHeader,

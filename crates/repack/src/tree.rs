@@ -191,6 +191,11 @@ impl Tree {
         self.entries.get(path)
     }
 
+    /// As [`Tree::get`], with the tree's own path.
+    pub(crate) fn get_key_value(&self, path: &EntryPath) -> Option<(&EntryPath, &Entry)> {
+        self.entries.get_key_value(path)
+    }
+
     /// The content of a regular file, read into memory up to `limit` bytes and checked.
     ///
     /// # Errors

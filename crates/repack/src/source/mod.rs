@@ -1,3 +1,2 @@
-mod read_at;
-
-pub use read_at::ReadAt;
+pub(crate) mod read_at;
+pub mod zip;

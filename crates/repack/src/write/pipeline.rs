@@ -1,0 +1,267 @@
+//! Does the jobs of a plan on several threads and writes their results in order.
+//!
+//! Workers take jobs in order, so that the first one that is not written yet is always being
+//! worked on: waiting for room in memory cannot block for ever. One more thread hashes what is not compressed,
+//! the caller's thread hashes and writes what is.
+
+mod work;
+
+use std::{
+    io::Write,
+    num::NonZero,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+    },
+    thread,
+};
+
+use flate2::Crc;
+use ocicore::{Algorithm, Cx, Digest, Hasher};
+
+use crate::{
+    Error, Fault, Result, Tree,
+    write::{
+        budget::{Budget, Permit},
+        codec::{Codec, Encoder},
+        plan::{File, Job, Plan},
+        splice::Verifier,
+    },
+};
+
+/// Bytes of results and of jobs in work, all threads together.
+const IN_FLIGHT: usize = 40 << 20;
+/// Results of one job that wait, when it has several.
+const WAITING: usize = 2;
+
+/// All that determines the bytes, and how many threads make them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) codec: Codec,
+    pub(crate) splice: bool,
+    pub(crate) threads: NonZero<usize>,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Totals {
+    pub(crate) digest: Digest,
+    pub(crate) diff_id: Digest,
+    pub(crate) size: u64,
+    pub(crate) unpacked: u64,
+}
+
+/// A piece of the stream: as tar, and compressed if it is.
+struct Chunk<'t> {
+    raw: Vec<u8>,
+    packed: Vec<u8>,
+    /// CRC-32 of ranges of files that are stored in their archive, in order.
+    sums: Vec<Sum<'t>>,
+    permit: Option<Arc<Permit>>,
+}
+
+struct Sum<'t> {
+    file: File<'t>,
+    crc: Crc,
+    /// Whether the file ends here.
+    last: bool,
+}
+
+/// What a job sends.
+enum Sent<'t> {
+    Chunk(Chunk<'t>),
+    /// All was sent; without it, the worker has died.
+    End,
+    Failed(Error),
+}
+
+/// Writes the tree to `to`, in order.
+pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) -> Result<Totals> {
+    let plan = Mutex::new(Source {
+        plan: Plan::new(tree, settings.splice)?,
+        stopped: false,
+    });
+    let budget = Budget::new(IN_FLIGHT);
+    // Fails early, on this thread, if the level is wrong.
+    Encoder::new(settings.codec)?;
+    thread::scope(|scope| {
+        let (order, jobs) = channel();
+        for _ in 0..settings.threads.get() {
+            let (order, budget, plan) = (order.clone(), Arc::clone(&budget), &plan);
+            scope.spawn(move || work(plan, settings.codec, &budget, &order));
+        }
+        drop(order);
+        let mut writing = Writing {
+            to,
+            task: cx.task("write", Some(tree.content_size())),
+            blob: Algorithm::Sha256.hasher(),
+            running: Crc::new(),
+            size: 0,
+            unpacked: 0,
+        };
+        let result = if settings.codec == Codec::Plain {
+            let raw = None;
+            writing.all(&jobs, raw).map(|()| None)
+        } else {
+            // Chunks of one job and of the next may wait here, all of which have their permits.
+            let (raw, received) = sync_channel(2 * WAITING);
+            let hashing = scope.spawn(move || hash(&received));
+            let result = writing.all(&jobs, Some(raw));
+            match (result, hashing.join()) {
+                (Ok(()), Ok(diff_id)) => Ok(Some(diff_id)),
+                (Err(error), _) => Err(error),
+                (_, Err(panic)) => std::panic::resume_unwind(panic),
+            }
+        };
+        // Ends the workers, should there be any left.
+        budget.close();
+        let diff_id = result?;
+        if !plan.lock().is_ok_and(|source| source.plan.is_done()) {
+            return Err(died());
+        }
+        let digest = writing.blob.finish();
+        Ok(Totals {
+            digest,
+            diff_id: diff_id.unwrap_or(digest),
+            size: writing.size,
+            unpacked: writing.unpacked,
+        })
+    })
+}
+
+struct Source<'t> {
+    plan: Plan<'t>,
+    /// After an error nobody takes a job any more.
+    stopped: bool,
+}
+
+/// The raw part of a chunk on its way to the hash.
+type Raw = (Vec<u8>, Option<Arc<Permit>>);
+
+fn hash(received: &Receiver<Raw>) -> Digest {
+    let mut hasher = Algorithm::Sha256.hasher();
+    for (raw, permit) in received {
+        hasher.update(&raw);
+        drop((raw, permit));
+    }
+    hasher.finish()
+}
+
+fn work<'t>(
+    source: &Mutex<Source<'t>>,
+    codec: Codec,
+    budget: &Arc<Budget>,
+    order: &Sender<Receiver<Sent<'t>>>,
+) {
+    let mut tools = match Encoder::new(codec) {
+        Ok(encoder) => work::Tools::new(encoder, Verifier::new()),
+        Err(_) => return,
+    };
+    loop {
+        let (sender, receiver) = sync_channel(WAITING);
+        let (job, permit): (Job<'t>, Permit) = {
+            let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
+            if source.stopped {
+                return;
+            }
+            let next = source.plan.next();
+            // Waits with the lock held, so that permits are given in the order of the jobs.
+            match next {
+                Ok(Some(job)) => match budget.acquire(job.cost()) {
+                    Some(permit) if order.send(receiver).is_ok() => (job, permit),
+                    _ => return,
+                },
+                Ok(None) => return,
+                Err(error) => {
+                    source.stopped = true;
+                    // Whoever is gone has an error already.
+                    let _ = order.send(receiver);
+                    let _ = sender.send(Sent::Failed(error));
+                    return;
+                }
+            }
+        };
+        let out = work::Out {
+            sender: &sender,
+            permit: Arc::new(permit),
+        };
+        let last = match tools.run(&job, &out) {
+            Ok(()) => Sent::End,
+            Err(error) => Sent::Failed(error),
+        };
+        if sender.send(last).is_err() {
+            return;
+        }
+    }
+}
+
+struct Writing<'a> {
+    to: &'a mut dyn Write,
+    task: ocicore::Task,
+    blob: Hasher,
+    /// CRC-32 of the stored file that is being written.
+    running: Crc,
+    size: u64,
+    unpacked: u64,
+}
+
+impl Writing<'_> {
+    fn all(
+        &mut self,
+        jobs: &Receiver<Receiver<Sent<'_>>>,
+        raw: Option<SyncSender<Raw>>,
+    ) -> Result<()> {
+        for job in jobs {
+            loop {
+                match job.recv() {
+                    Ok(Sent::Chunk(chunk)) => self.chunk(chunk, raw.as_ref())?,
+                    Ok(Sent::End) => break,
+                    Ok(Sent::Failed(error)) => return Err(error),
+                    Err(_) => return Err(died()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, chunk: Chunk<'_>, raw: Option<&SyncSender<Raw>>) -> Result<()> {
+        let Chunk {
+            raw: content,
+            packed,
+            sums,
+            permit,
+        } = chunk;
+        for sum in sums {
+            self.running.combine(&sum.crc);
+            if sum.last {
+                let actual = std::mem::take(&mut self.running).sum();
+                if let Some(expected) = sum.file.content.declared_crc32()
+                    && expected != actual
+                {
+                    return Err(sum.file.refused(Fault::Checksum { expected, actual }));
+                }
+            }
+        }
+        self.task.add(content.len() as u64)?;
+        self.unpacked += content.len() as u64;
+        let written = if let Some(raw) = raw {
+            raw.send((content, permit.clone())).map_err(|_| died())?;
+            packed
+        } else {
+            content
+        };
+        self.blob.update(&written);
+        self.size += written.len() as u64;
+        self.to
+            .write_all(&written)
+            .map_err(|error| Error::io("write the layer", error))
+    }
+}
+
+/// A thread is gone without a word: it has panicked, and the scope passes that on.
+fn died() -> Error {
+    Error::Io {
+        action: "write the layer",
+        source: std::io::Error::other("a thread has died"),
+    }
+}

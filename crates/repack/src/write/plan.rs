@@ -1,0 +1,287 @@
+//! Cuts a tree into jobs. Their boundaries depend on the tree and the settings only, never on
+//! threads, so that the same tree gives the same bytes.
+
+use std::{
+    collections::{BTreeMap, VecDeque, btree_map},
+    io, mem,
+    ops::Range,
+};
+
+use crate::{
+    Content, Entry, EntryPath, Error, Fault, Kind, Metadata, Result, Tree,
+    content::Repr,
+    write::header::{self, Type},
+};
+
+/// Files up to this size share a member with their neighbors: a member of their own would cost
+/// more than compressing them again.
+const SMALL: u64 = 16 << 10;
+/// Bytes of what is compressed together.
+pub(crate) const GROUP: u64 = 1 << 20;
+/// Bytes, compressed and not, up to which a deflate stream is spliced in memory at once.
+const WHOLE: u64 = 16 << 20;
+
+/// A part of the stream that is made by one thread.
+#[derive(Debug)]
+pub(crate) enum Job<'t> {
+    /// Compressed together.
+    Glue {
+        parts: Vec<Part<'t>>,
+        /// Already compressed formats are not compressed again.
+        store: bool,
+    },
+    /// A deflate stream that is copied, small enough to be in memory.
+    Splice(File<'t>),
+    /// A deflate stream of any size, copied piece by piece.
+    SpliceStream(File<'t>),
+    /// A deflate stream of any size that is compressed again.
+    Recompress(File<'t>),
+}
+
+#[derive(Debug)]
+pub(crate) enum Part<'t> {
+    Bytes(Vec<u8>),
+    /// A range of a file's content; all of it for deflated ones.
+    Content(File<'t>, Range<u64>),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct File<'t> {
+    pub(crate) path: &'t EntryPath,
+    pub(crate) content: &'t Content,
+}
+
+/// The jobs of a tree, in order.
+#[derive(Debug)]
+pub(crate) struct Plan<'t> {
+    tree: &'t Tree,
+    entries: btree_map::Iter<'t, EntryPath, Entry>,
+    /// Files that have a hard link before them in the order, and the first such: a reader must
+    /// find the content there.
+    moved: BTreeMap<&'t EntryPath, &'t EntryPath>,
+    splice: bool,
+    jobs: VecDeque<Job<'t>>,
+    glue: Vec<Part<'t>>,
+    glue_size: u64,
+    ended: bool,
+}
+
+impl<'t> Plan<'t> {
+    /// With `splice`, deflate streams are copied.
+    pub(crate) fn new(tree: &'t Tree, splice: bool) -> Result<Self> {
+        let mut moved = BTreeMap::new();
+        for (path, entry) in tree {
+            let Kind::Hardlink(target) = &entry.kind else {
+                continue;
+            };
+            match tree.get_key_value(target) {
+                Some((target, entry)) if entry.kind.is_file() => {
+                    if path < target {
+                        moved.entry(target).or_insert(path);
+                    }
+                }
+                _ => {
+                    return Err(Error::LinkTarget {
+                        path: path.clone(),
+                        target: target.clone(),
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            tree,
+            entries: tree.iter(),
+            moved,
+            splice,
+            jobs: VecDeque::new(),
+            glue: Vec::new(),
+            glue_size: 0,
+            ended: false,
+        })
+    }
+
+    /// The next job; none at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<Job<'t>>> {
+        loop {
+            if let Some(job) = self.jobs.pop_front() {
+                return Ok(Some(job));
+            }
+            match self.entries.next() {
+                Some((path, entry)) => self.entry(path, entry)?,
+                None if self.ended => return Ok(None),
+                None => {
+                    self.ended = true;
+                    self.bytes(header::end());
+                    self.flush(false);
+                }
+            }
+        }
+    }
+
+    /// Whether all jobs were taken.
+    pub(crate) fn is_done(&self) -> bool {
+        self.ended && self.jobs.is_empty()
+    }
+
+    fn entry(&mut self, path: &'t EntryPath, entry: &'t Entry) -> Result<()> {
+        let metadata = &entry.metadata;
+        match &entry.kind {
+            Kind::File(content) => match self.moved.get(path) {
+                Some(first) => self.header(path, Type::Hardlink(first), metadata),
+                None => self.file(path, content, metadata),
+            },
+            Kind::Hardlink(target) => {
+                let first = self.moved.get(target).copied().unwrap_or(target);
+                match self.tree.get(target) {
+                    Some(entry) if first == path => match &entry.kind {
+                        Kind::File(content) => self.file(path, content, &entry.metadata),
+                        _ => Ok(()),
+                    },
+                    _ => self.header(path, Type::Hardlink(first), metadata),
+                }
+            }
+            Kind::Dir => self.header(path, Type::Dir, metadata),
+            Kind::Symlink(target) => self.header(path, Type::Symlink(target), metadata),
+            Kind::CharDevice(device) => self.header(path, Type::CharDevice(*device), metadata),
+            Kind::BlockDevice(device) => self.header(path, Type::BlockDevice(*device), metadata),
+            Kind::Fifo => self.header(path, Type::Fifo, metadata),
+        }
+    }
+
+    fn file(
+        &mut self,
+        path: &'t EntryPath,
+        content: &'t Content,
+        metadata: &Metadata,
+    ) -> Result<()> {
+        let size = content.size();
+        self.header(path, Type::File(size), metadata)?;
+        let file = File { path, content };
+        match &content.0 {
+            Repr::Deflated { compressed, .. } if self.splice && size > SMALL => {
+                self.flush(false);
+                self.jobs
+                    .push_back(if size.saturating_add(*compressed) <= WHOLE {
+                        Job::Splice(file)
+                    } else {
+                        Job::SpliceStream(file)
+                    });
+            }
+            Repr::Deflated { .. } if size > GROUP => {
+                self.flush(false);
+                self.jobs.push_back(Job::Recompress(file));
+            }
+            Repr::Deflated { .. } => self.content(file, 0..size),
+            Repr::Bytes(_) | Repr::Stored { .. } => {
+                let store = size > SMALL && is_compressed(path);
+                if store {
+                    self.flush(false);
+                }
+                let mut at = 0;
+                if size == 0 {
+                    self.content(file, 0..0);
+                }
+                while at < size {
+                    let room = GROUP.saturating_sub(self.glue_size).max(1);
+                    let end = size.min(at.saturating_add(room));
+                    self.content(file, at..end);
+                    at = end;
+                    if store && at < size {
+                        self.flush(true);
+                    }
+                }
+                if store {
+                    self.flush(true);
+                }
+            }
+        }
+        self.bytes(vec![0; header::padding(size)]);
+        Ok(())
+    }
+
+    fn header(&mut self, path: &EntryPath, kind: Type<'_>, metadata: &Metadata) -> Result<()> {
+        let mut out = Vec::new();
+        header::append(&mut out, path, kind, metadata).map_err(|fault| Error::Entry {
+            path: path.to_string(),
+            offset: 0,
+            fault,
+        })?;
+        self.bytes(out);
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: Vec<u8>) {
+        self.glue_size += bytes.len() as u64;
+        match self.glue.last_mut() {
+            Some(Part::Bytes(before)) => before.extend(bytes),
+            _ if bytes.is_empty() => {}
+            _ => self.glue.push(Part::Bytes(bytes)),
+        }
+        if self.glue_size >= GROUP {
+            self.flush(false);
+        }
+    }
+
+    fn content(&mut self, file: File<'t>, range: Range<u64>) {
+        self.glue_size += range.end - range.start;
+        self.glue.push(Part::Content(file, range));
+        if self.glue_size >= GROUP {
+            self.flush(false);
+        }
+    }
+
+    fn flush(&mut self, store: bool) {
+        self.glue_size = 0;
+        let parts = mem::take(&mut self.glue);
+        if !parts.is_empty() {
+            self.jobs.push_back(Job::Glue { parts, store });
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Bytes that it needs in memory while it runs and until its result is written.
+    pub(crate) fn cost(&self) -> usize {
+        let bytes = match self {
+            Self::Glue { parts, .. } => parts.iter().map(Part::size).sum::<u64>() * 2,
+            Self::Splice(File { content, .. }) => content.size() + content.stored_size(),
+            Self::SpliceStream(_) | Self::Recompress(_) => 8 * GROUP,
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
+impl Part<'_> {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Content(_, range) => range.end - range.start,
+        }
+    }
+}
+
+impl File<'_> {
+    /// An error of its content, with its name.
+    pub(crate) fn failed(&self, error: io::Error) -> Error {
+        self.content.named(self.path.as_bytes(), error)
+    }
+
+    pub(crate) fn refused(&self, fault: Fault) -> Error {
+        self.content.refused(self.path.as_bytes(), fault)
+    }
+}
+
+/// Whether it is a format that deflate cannot make smaller. By name, since the plan reads nothing.
+fn is_compressed(path: &EntryPath) -> bool {
+    const EXTENSIONS: &[&str] = &[
+        "7z", "aar", "apk", "br", "bz2", "docx", "ear", "gif", "gz", "jar", "jmod", "jpeg", "jpg",
+        "lz4", "mp3", "mp4", "odt", "png", "pptx", "rar", "tgz", "txz", "war", "webp", "whl",
+        "woff", "woff2", "xlsx", "xz", "zip", "zst",
+    ];
+    let name = path.file_name();
+    let Some(dot) = name.iter().rposition(|&byte| byte == b'.') else {
+        return false;
+    };
+    let extension = name[dot + 1..].to_ascii_lowercase();
+    EXTENSIONS.iter().any(|known| known.as_bytes() == extension)
+}
