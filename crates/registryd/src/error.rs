@@ -121,6 +121,28 @@ pub enum Error {
         /// As the HTTP implementation says it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Credentials are missing or not good enough.
+    #[error("authentication required")]
+    Unauthorized {
+        /// How the client may prove who it is (RFC 9110 §11.6.1).
+        challenge: String,
+    },
+    /// Somebody who is known may not do it.
+    #[error("access to repository `{repository}` is denied")]
+    Denied {
+        /// Name of the repository.
+        repository: String,
+    },
+    /// A setting of the server is not good.
+    #[error("{what} `{value}`: {fault}")]
+    Setting {
+        /// The setting.
+        what: &'static str,
+        /// Its value; `***` for secrets.
+        value: String,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// No endpoint, or not this method.
     #[error("there is no `{method} {path}`")]
     NoEndpoint {
@@ -181,8 +203,10 @@ impl Error {
             }
             Self::Range { .. } => "RANGE_INVALID",
             Self::UploadUnknown { .. } => "BLOB_UPLOAD_UNKNOWN",
+            Self::Unauthorized { .. } => "UNAUTHORIZED",
+            Self::Denied { .. } => "DENIED",
             Self::Parameter { .. } | Self::NoEndpoint { .. } => "UNSUPPORTED",
-            Self::Storage(_) | Self::Bind { .. } => "UNKNOWN",
+            Self::Storage(_) | Self::Setting { .. } | Self::Bind { .. } => "UNKNOWN",
         }
     }
 
@@ -213,7 +237,9 @@ impl Error {
                 Class::Transient => 503,
                 _ => 500,
             },
-            Self::Bind { .. } => 500,
+            Self::Unauthorized { .. } => 401,
+            Self::Denied { .. } => 403,
+            Self::Setting { .. } | Self::Bind { .. } => 500,
         }
     }
 
@@ -222,6 +248,7 @@ impl Error {
         match self {
             Self::Storage(error) => error.class(),
             _ => match self.status() {
+                401 | 403 => Class::Denied,
                 404 => Class::NotFound,
                 409 | 416 => Class::Conflict,
                 413 => Class::Exhausted,

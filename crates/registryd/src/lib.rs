@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod auth;
 mod error;
 mod hash;
 mod limits;
@@ -30,6 +31,7 @@ mod server;
 pub mod storage;
 mod upload;
 
+pub use auth::{Access, Auth, Grant, Password, Pattern, Secret, User};
 pub use error::{Error, Noun, Result};
 pub use limits::Limits;
 pub use server::{Builder, Server};

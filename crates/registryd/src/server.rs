@@ -6,7 +6,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use ocicore::Repositories;
+use ocicore::{Cx, Repositories};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    Error, Limits, Result,
+    Auth, Error, Limits, Result,
     links::Links,
     repositories::ServerRepositories,
     routes::{self, App},
@@ -35,6 +35,8 @@ pub struct Server {
 pub struct Builder {
     storage: Arc<dyn Storage>,
     limits: Limits,
+    auth: Auth,
+    cx: Cx,
 }
 
 impl Server {
@@ -43,6 +45,8 @@ impl Server {
         Builder {
             storage: Arc::new(storage),
             limits: Limits::default(),
+            auth: Auth::open(),
+            cx: Cx::default(),
         }
     }
 
@@ -86,6 +90,18 @@ impl Builder {
         self
     }
 
+    /// With users and grants.
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// With another context, for its clock: by it, tokens expire.
+    pub fn context(mut self, cx: Cx) -> Self {
+        self.cx = cx;
+        self
+    }
+
     /// Listens on `HOST:PORT` and serves on the current runtime; port 0 takes a free one, see
     /// [`Server::addr`].
     ///
@@ -102,6 +118,9 @@ impl Builder {
         let app = Arc::new(App {
             links,
             limits: self.limits,
+            auth: self.auth,
+            cx: self.cx,
+            scheme: "http",
         });
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&app), stopped));

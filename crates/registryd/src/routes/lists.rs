@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{App, Call, FILTERS_APPLIED, json_answer, set};
-use crate::{Error, Result};
+use crate::{Error, Result, auth::Access};
 
 /// Entries of a page where the client names no number.
 const PAGE: usize = 1000;
@@ -18,7 +18,10 @@ const LARGEST_PAGE: usize = 10_000;
 pub(super) async fn catalog(app: &App, call: &Call) -> Result<Response<Body>> {
     let limit = limit(call)?;
     let last = call.parameter("last").unwrap_or_default();
-    let all = app.links.catalog().await?;
+    let mut all = app.links.catalog().await?;
+    if !call.identity.lists_all() {
+        all.retain(|name| call.identity.allows(name, Access::Read));
+    }
     let mut names = all.iter().filter(|name| name.as_str() > last.as_str());
     let items: Vec<_> = names.by_ref().take(limit).collect();
     let more = limit > 0 && names.next().is_some();

@@ -8,16 +8,21 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use ocicore::{BoxStream, Class, Digest};
+use ocicore::{BoxStream, Class, Cx, Digest};
 
 pub(crate) use self::endpoint::Endpoint;
-use crate::{Error, Limits, Result, links::Links};
+use crate::{
+    Error, Limits, Result,
+    auth::{Access, Auth, Identity, Need},
+    links::Links,
+};
 
 mod blobs;
 mod endpoint;
 mod lists;
 mod manifests;
 mod range;
+mod token;
 mod uploads;
 
 pub(crate) const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -32,6 +37,9 @@ const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 pub(crate) struct App {
     pub(crate) links: Arc<Links>,
     pub(crate) limits: Limits,
+    pub(crate) auth: Auth,
+    pub(crate) cx: Cx,
+    pub(crate) scheme: &'static str,
 }
 
 /// A request, as far as its head goes.
@@ -41,6 +49,9 @@ pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
+    /// `https://HOST` as the client calls this server.
+    pub(crate) origin: String,
+    pub(crate) identity: Identity,
 }
 
 impl Call {
@@ -74,7 +85,11 @@ impl Call {
 /// Answers one request.
 pub(crate) async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    let host = parts.headers.get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let call = Call {
+        origin: format!("{}://{host}", app.scheme),
+        identity: app.auth.identify(&app.cx, &parts.headers).await,
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
         method: parts.method,
@@ -84,11 +99,17 @@ pub(crate) async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Bo
         Ok(response) => response,
         Err(error) => {
             let mut response = fault(&error);
-            if let Error::Range { size, .. } = error {
-                let value = HeaderValue::try_from(format!("bytes */{size}"));
-                response
-                    .headers_mut()
-                    .extend(value.ok().map(|value| (header::CONTENT_RANGE, value)));
+            let extra = match error {
+                Error::Range { size, .. } => {
+                    Some((header::CONTENT_RANGE, format!("bytes */{size}")))
+                }
+                Error::Unauthorized { challenge } => Some((header::WWW_AUTHENTICATE, challenge)),
+                _ => None,
+            };
+            if let Some((name, value)) = extra
+                && let Ok(value) = HeaderValue::try_from(value)
+            {
+                response.headers_mut().insert(name, value);
             }
             response
         }
@@ -96,12 +117,17 @@ pub(crate) async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Bo
 }
 
 async fn dispatch(app: &Arc<App>, call: Call, body: Body) -> Result<Response<Body>> {
+    if call.path == "/auth/token" && app.auth.has_tokens() {
+        return token::issue(app, call, body).await;
+    }
     let endpoint = Endpoint::parse(call.method.as_str(), &call.path)?;
     let method = match call.method {
         // The length of what `GET` would give; the connection leaves the body out.
         Method::HEAD => Method::GET,
         ref other => other.clone(),
     };
+    app.auth
+        .check(&call.identity, &need(&method, &endpoint), &call.origin)?;
     match (method, &endpoint) {
         (Method::GET, Endpoint::Base) => Ok(json_answer(StatusCode::OK, Bytes::from_static(b"{}"))),
         (Method::GET, Endpoint::Catalog) => lists::catalog(app, &call).await,
@@ -133,15 +159,39 @@ async fn dispatch(app: &Arc<App>, call: Call, body: Body) -> Result<Response<Bod
             Ok(response)
         }
         _ => {
-            let error = Error::NoEndpoint {
-                method: call.method.to_string(),
-                path: call.path,
-            };
-            let mut response = fault(&error);
+            let mut response = fault(&no_endpoint(&call));
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             set(&mut response, header::ALLOW, endpoint.methods())?;
             Ok(response)
         }
+    }
+}
+
+/// What somebody must be allowed to do for a request.
+fn need<'a>(method: &Method, endpoint: &'a Endpoint) -> Need<'a> {
+    match endpoint {
+        Endpoint::Base => Need::Login,
+        Endpoint::Catalog => Need::Catalog,
+        Endpoint::Uploads(name) | Endpoint::Upload(name, _) => {
+            Need::Repository(name, Access::Write)
+        }
+        Endpoint::Tags(name)
+        | Endpoint::Manifest(name, _)
+        | Endpoint::Blob(name, _)
+        | Endpoint::Referrers(name, _) => {
+            let access = match *method {
+                Method::GET | Method::OPTIONS => Access::Read,
+                _ => Access::Write,
+            };
+            Need::Repository(name, access)
+        }
+    }
+}
+
+fn no_endpoint(call: &Call) -> Error {
+    Error::NoEndpoint {
+        method: call.method.to_string(),
+        path: call.path.chars().take(512).collect(),
     }
 }
 

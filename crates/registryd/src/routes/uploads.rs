@@ -9,6 +9,7 @@ use ocicore::{Algorithm, Digest, RepositoryPath};
 use super::{App, Call, DIGEST, UPLOAD_ID, digest_parameter, empty, incoming, range, set};
 use crate::{
     Error, Noun, Result,
+    auth::Access,
     storage::UploadId,
     upload::{Chunk, Session},
 };
@@ -28,9 +29,14 @@ pub(super) async fn post(
                 let from = from
                     .parse()
                     .map_err(|fault| super::endpoint::malformed(Noun::Repository, fault))?;
-                app.links.mount(repository, &from, &digest).await?
+                call.identity.allows(&from, Access::Read)
+                    && app.links.mount(repository, &from, &digest).await?
             }
-            None => app.links.mount_any(repository, &digest).await?,
+            // Else a digest were enough to read from a repository that one may not.
+            None => {
+                call.identity.allows_all(Access::Read)
+                    && app.links.mount_any(repository, &digest).await?
+            }
         };
         if mounted {
             return created(repository, &digest);
