@@ -1,0 +1,168 @@
+//! Time, processor time and memory of commands.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// First argument of the process that measures its one child.
+pub(crate) const WRAPPER: &str = "__measure";
+
+/// One run of one contender.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    /// Seconds from start to end.
+    pub(crate) wall: f64,
+    /// Seconds of processor time, of all threads and children, user and system.
+    pub(crate) cpu: f64,
+    /// Largest resident set of any of its processes, in bytes.
+    pub(crate) peak: u64,
+}
+
+/// Something that does the work in its own way.
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    command: Vec<OsString>,
+    /// Output to be removed before each run.
+    output: OsString,
+}
+
+/// A contender with its samples.
+#[derive(Debug, Serialize)]
+pub(crate) struct Measured {
+    pub(crate) name: &'static str,
+    pub(crate) samples: Vec<Sample>,
+}
+
+impl Contender {
+    /// A program with arguments.
+    pub(crate) fn new<T: AsRef<OsStr>>(
+        name: &'static str,
+        output: &Path,
+        command: impl IntoIterator<Item = T>,
+    ) -> Self {
+        let command = command
+            .into_iter()
+            .map(|word| word.as_ref().to_owned())
+            .collect();
+        Self {
+            name,
+            command,
+            output: output.into(),
+        }
+    }
+
+    /// A line of shell, with `$1`, `$2`, … as given.
+    pub(crate) fn shell(name: &'static str, output: &Path, line: &str, args: &[&Path]) -> Self {
+        let mut command: Vec<OsString> = ["sh", "-euc", line, "sh"].map(OsString::from).into();
+        command.extend(args.iter().map(|arg| arg.as_os_str().to_owned()));
+        Self {
+            name,
+            command,
+            output: output.into(),
+        }
+    }
+
+    fn run(&self) -> Result<Sample> {
+        let output = Path::new(&self.output);
+        if output.is_dir() {
+            fs::remove_dir_all(output)?;
+        } else if output.exists() {
+            fs::remove_file(output)?;
+        }
+        let answer = tempfile::NamedTempFile::new()?;
+        let status = Command::new(env::current_exe()?)
+            .arg(WRAPPER)
+            .arg(answer.path())
+            .args(&self.command)
+            .stdin(Stdio::null())
+            .status()?;
+        if !status.success() {
+            return Err(format!("{} failed: {status}", self.name).into());
+        }
+        Ok(serde_json::from_slice(&fs::read(answer.path())?)?)
+    }
+}
+
+/// Runs all contenders once to warm up, then in turns.
+pub(crate) fn race(contenders: &[Contender], rounds: usize) -> Result<Vec<Measured>> {
+    let mut measured: Vec<_> = contenders
+        .iter()
+        .map(|contender| Measured {
+            name: contender.name,
+            samples: Vec::new(),
+        })
+        .collect();
+    for round in 0..=rounds {
+        for (contender, measured) in contenders.iter().zip(&mut measured) {
+            eprintln!("round {round} of {rounds}: {}", contender.name);
+            let sample = contender.run()?;
+            if round > 0 {
+                measured.samples.push(sample);
+            }
+        }
+    }
+    Ok(measured)
+}
+
+impl Measured {
+    pub(crate) fn wall(&self) -> f64 {
+        median(self.samples.iter().map(|sample| sample.wall))
+    }
+
+    pub(crate) fn cpu(&self) -> f64 {
+        median(self.samples.iter().map(|sample| sample.cpu))
+    }
+
+    /// The largest of all runs.
+    pub(crate) fn peak(&self) -> u64 {
+        self.samples
+            .iter()
+            .map(|sample| sample.peak)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// The process that has no other child than the command: its children's usage is the command's.
+pub(crate) fn wrapper(args: &[OsString]) -> Result<()> {
+    let [answer, program, args @ ..] = args else {
+        return Err("expected ANSWER PROGRAM [ARGS]".into());
+    };
+    let start = Instant::now();
+    let status = Command::new(program)
+        .args(args)
+        .stdout(Stdio::null())
+        .status()?;
+    let wall = start.elapsed().as_secs_f64();
+    if !status.success() {
+        return Err(format!("{}: {status}", program.to_string_lossy()).into());
+    }
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    let sample = Sample {
+        wall,
+        cpu: std::time::Duration::from_micros(u64::try_from(micros)?).as_secs_f64(),
+        // Linux counts in KiB.
+        peak: u64::try_from(usage.max_rss())? * 1024,
+    };
+    Ok(fs::write(answer, serde_json::to_vec(&sample)?)?)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
