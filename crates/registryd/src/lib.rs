@@ -29,9 +29,13 @@ mod repositories;
 mod routes;
 mod server;
 pub mod storage;
+#[cfg(feature = "tls")]
+mod tls;
 mod upload;
 
 pub use auth::{Access, Auth, Grant, Password, Pattern, Secret, User};
 pub use error::{Error, Noun, Result};
 pub use limits::Limits;
 pub use server::{Builder, Server};
+#[cfg(feature = "tls")]
+pub use tls::Tls;

@@ -8,6 +8,7 @@ use hyper_util::{
 };
 use ocicore::{Cx, Repositories};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},
@@ -37,6 +38,26 @@ pub struct Builder {
     limits: Limits,
     auth: Auth,
     cx: Cx,
+    transport: Transport,
+}
+
+/// What lies between TCP and HTTP.
+#[derive(Clone, Debug)]
+pub(crate) enum Transport {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(Arc<crate::Tls>),
+}
+
+impl Transport {
+    /// Scheme of the server's URLs.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain => "http",
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => "https",
+        }
+    }
 }
 
 impl Server {
@@ -47,6 +68,7 @@ impl Server {
             limits: Limits::default(),
             auth: Auth::open(),
             cx: Cx::default(),
+            transport: Transport::Plain,
         }
     }
 
@@ -96,6 +118,13 @@ impl Builder {
         self
     }
 
+    /// With TLS.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: impl Into<Arc<crate::Tls>>) -> Self {
+        self.transport = Transport::Tls(tls.into());
+        self
+    }
+
     /// With another context, for its clock: by it, tokens expire.
     pub fn context(mut self, cx: Cx) -> Self {
         self.cx = cx;
@@ -120,7 +149,7 @@ impl Builder {
             limits: self.limits,
             auth: self.auth,
             cx: self.cx,
-            scheme: "http",
+            transport: self.transport,
         });
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&app), stopped));
@@ -178,6 +207,26 @@ async fn serve(stream: TcpStream, router: Router, app: &App, mut stopped: watch:
         ready = stream.readable() => if ready.is_err() { return },
         _ = stopped.wait_for(|stop| *stop) => return,
     }
+    match &app.transport {
+        Transport::Plain => speak(stream, router, app, stopped).await,
+        #[cfg(feature = "tls")]
+        Transport::Tls(tls) => {
+            let handshake = async { tls.acceptor().await.accept(stream).await };
+            match tokio::time::timeout(app.limits.header_time, handshake).await {
+                Ok(Ok(stream)) => speak(stream, router, app, stopped).await,
+                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!("a TLS handshake took too long"),
+            }
+        }
+    }
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    app: &App,
+    mut stopped: watch::Receiver<bool>,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.limits.header_time)

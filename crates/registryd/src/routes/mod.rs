@@ -15,6 +15,7 @@ use crate::{
     Error, Limits, Result,
     auth::{Access, Auth, Identity, Need},
     links::Links,
+    server::Transport,
 };
 
 mod blobs;
@@ -39,7 +40,7 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) auth: Auth,
     pub(crate) cx: Cx,
-    pub(crate) scheme: &'static str,
+    pub(crate) transport: Transport,
 }
 
 /// A request, as far as its head goes.
@@ -88,7 +89,7 @@ pub(crate) async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Bo
     let host = parts.headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let call = Call {
-        origin: format!("{}://{host}", app.scheme),
+        origin: format!("{}://{host}", app.transport.scheme()),
         identity: app.auth.identify(&app.cx, &parts.headers).await,
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
