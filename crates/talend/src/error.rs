@@ -29,9 +29,9 @@ pub enum Error {
         expected: String,
     },
     /// A job's name or version cannot be part of a path in an image.
-    #[error("job {what} `{value}` cannot be part of a path: {expected}")]
+    #[error("{what} `{value}` cannot be part of a path: {expected}")]
     Name {
-        /// `name` or `version`.
+        /// `job name`, `job version` or `parent directory`.
         what: &'static str,
         /// The name or version.
         value: String,

@@ -1,6 +1,33 @@
 //! Talend built jobs to container images (job2docker).
+//!
+//! A built job is a zip with the job, its libraries and a launcher for the shell. [`convert`] makes
+//! of it a tree in which java replaces that shell, so that it gets the signals of the container,
+//! and says what the image's config should be. Nothing is unpacked; what is not edited is not read.
+//!
+//! ```
+//! use ocicore::Cx;
+//! use repack::{Entry, Tree};
+//! use talend::{ConvertOptions, convert};
+//!
+//! let mut tree = Tree::new();
+//! let launcher = "#!/bin/sh\ncd `dirname $0`\njava -cp . demo.hello_0_1.hello \"$@\"\n";
+//! tree.insert("hello/hello_run.sh".parse()?, Entry::file(launcher))?;
+//!
+//! let job = convert(&Cx::default(), tree, "hello_0.1.zip", &ConvertOptions::default())?;
+//! let rewritten = job.tree.read(&"hello_0.1/hello/hello_run.sh".parse()?, 1024)?;
+//! assert!(rewritten.ends_with(b"\nexec java -cp . demo.hello_0_1.hello \"$@\"\n"));
+//! assert_eq!(
+//!     job.plan.image.entrypoint,
+//!     ["/bin/sh", "/talend/hello_0.1/hello/hello_run.sh"],
+//! );
+//! # Ok::<(), talend::Error>(())
+//! ```
 
+mod classpath_jar;
+mod convert;
+mod edit;
 mod error;
+mod image;
 mod job;
 mod launcher;
 pub mod naming;
@@ -8,6 +35,10 @@ pub mod properties;
 pub mod report;
 pub mod rewrite;
 
+pub use convert::{
+    ConvertOptions, Converted, Inspection, Layout, Move, Plan, UnsafeLaunchers, convert, inspect,
+};
 pub use error::{Error, Result, UnsafeLauncher};
-pub use job::{StudioVersion, default_base};
+pub use image::ImageConfig;
+pub use job::{ContextFile, Job, StudioVersion, default_base};
 pub use launcher::Position;

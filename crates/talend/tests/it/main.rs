@@ -1,3 +1,8 @@
 //! Integration tests of the crate.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod convert;
+mod errors;
+mod fixture;
 mod launchers;
+mod real;

@@ -1,0 +1,86 @@
+use std::collections::BTreeMap;
+
+use repack::EntryPath;
+
+use crate::{job::Job, rewrite::Interpreter};
+
+/// What the config of a job's image says, in the terms of the OCI image specification.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct ImageConfig {
+    /// In exec form: no shell of the container engine stands between it and the signals.
+    pub entrypoint: Vec<String>,
+    /// Environment variables.
+    pub env: BTreeMap<String, String>,
+    /// Labels, those of the OCI annotations specification among them.
+    pub labels: BTreeMap<String, String>,
+    /// Where the job runs; jobs find their context files and child jobs from there.
+    pub working_dir: String,
+    /// User and group, as numbers.
+    pub user: String,
+}
+
+/// Where things are in an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place<'a> {
+    /// The directory of all jobs: `/talend`.
+    pub(crate) parent: &'a EntryPath,
+    /// The directory of this job's archive in it: `<Job>_<version>`.
+    pub(crate) root: &'a EntryPath,
+}
+
+impl Place<'_> {
+    /// Absolute path in the image of a path in the job.
+    pub(crate) fn absolute(&self, path: &EntryPath) -> String {
+        format!("/{}/{}/{path}", self.parent, self.root)
+    }
+}
+
+/// The labels of a job: title and version of the OCI annotations specification, and under
+/// `talend.` what jobInfo says of the build.
+pub(crate) fn labels(job: &Job) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        ("org.opencontainers.image.title", job.name.clone()),
+        ("org.opencontainers.image.version", job.version.clone()),
+        ("talend.job.name", job.name.clone()),
+        ("talend.job.version", job.version.clone()),
+    ]);
+    if let Some(studio) = &job.studio {
+        labels.insert("talend.studio.version", studio.to_string());
+    }
+    for (label, key) in [
+        ("talend.job.branch", "branch"),
+        ("talend.job.built", "date"),
+        ("talend.job.context", "contextName"),
+        ("talend.job.id", "jobId"),
+        ("talend.job.project", "project"),
+        ("talend.job.type", "jobType"),
+    ] {
+        if let Some(value) = job.info.get(key).filter(|value| !value.is_empty()) {
+            labels.insert(label, value.clone());
+        }
+    }
+    labels
+        .into_iter()
+        .map(|(label, value)| (label.to_owned(), value))
+        .collect()
+}
+
+/// The variables that the original's images have.
+pub(crate) fn env(job: &Job, parent: &EntryPath) -> BTreeMap<String, String> {
+    [
+        ("JOB_NAME", job.name.clone()),
+        ("JOB_VERSION", job.version.clone()),
+        ("JOB_PARENT_DIR", format!("/{parent}")),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// The launcher run by its interpreter: the mode of the file and a `noexec` mount do not matter.
+pub(crate) fn script_entrypoint(interpreter: &Interpreter, launcher: &str) -> Vec<String> {
+    let mut entrypoint = interpreter.argv().to_vec();
+    entrypoint.push(launcher.to_owned());
+    entrypoint
+}
