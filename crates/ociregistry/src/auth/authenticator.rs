@@ -1,0 +1,355 @@
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use ocicore::{Cx, RepositoryPath};
+use reqwest::{
+    Method,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE},
+};
+use url::Url;
+
+use super::{
+    Credentials, Kind, Logins, Scopes, Secret,
+    challenge::{self, Challenge},
+    token::Token,
+};
+use crate::{
+    Error, Result, endpoint,
+    wire::{Outgoing, Payload, Wire},
+};
+
+/// Most bytes of a token service's answer.
+const TOKEN_LIMIT: u64 = 1 << 20;
+
+/// Answers the challenges of registries, and remembers what they want: after the first one, a
+/// request goes out with its token.
+#[derive(Debug)]
+pub(crate) struct Authenticator {
+    logins: Logins,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) path: Option<&'a RepositoryPath>,
+    pub(crate) scopes: &'a Scopes,
+}
+
+/// What a request carries, so that it can be told from what replaces it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) header: HeaderValue,
+    token: Option<Secret>,
+}
+
+/// A value that one task gets while others wait for it.
+type Slot<T> = Arc<tokio::sync::Mutex<Option<T>>>;
+
+#[derive(Debug, Default)]
+struct Host {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    wants: Option<Wants>,
+    credentials: HashMap<Option<RepositoryPath>, Slot<Option<Credentials>>>,
+    tokens: HashMap<Scopes, Slot<Token>>,
+    /// Scopes that turned out not to be enough, and what the registry wanted.
+    widened: HashMap<Scopes, Scopes>,
+}
+
+#[derive(Clone, Debug)]
+enum Wants {
+    Basic,
+    Bearer { realm: Url, service: Option<String> },
+}
+
+impl Authenticator {
+    pub(crate) fn new(logins: Logins) -> Self {
+        Self {
+            logins,
+            hosts: Mutex::default(),
+        }
+    }
+
+    /// What to send along, if the registry is known to want it.
+    pub(crate) async fn authorization(
+        &self,
+        cx: &Cx,
+        wire: &Wire,
+        target: Target<'_>,
+    ) -> Result<Option<Sent>> {
+        let host = self.host(target.host);
+        let wants = host.lock(|state| state.wants.clone());
+        match wants {
+            None => Ok(None),
+            Some(Wants::Basic) => self.basic(cx, &host, target, None).await,
+            Some(Wants::Bearer { realm, service }) => {
+                let wider = host.lock(|state| state.widened.get(target.scopes).cloned());
+                let scopes = wider.as_ref().unwrap_or(target.scopes);
+                let target = Target { scopes, ..target };
+                self.bearer(cx, wire, &host, target, (&realm, service.as_deref()), None)
+                    .await
+            }
+        }
+    }
+
+    /// What to send instead of `sent`, which was answered with 401 from `url`; none if there is
+    /// nothing better.
+    pub(crate) async fn answer(
+        &self,
+        cx: &Cx,
+        wire: &Wire,
+        target: Target<'_>,
+        (url, headers): (&Url, &HeaderMap),
+        sent: Option<&Sent>,
+    ) -> Result<Option<Sent>> {
+        let host = self.host(target.host);
+        let fields = headers.get_all(WWW_AUTHENTICATE).iter();
+        match challenge::best(fields.filter_map(|field| field.to_str().ok())) {
+            None => Ok(None),
+            Some(Challenge::Basic) => {
+                host.lock(|state| state.wants = Some(Wants::Basic));
+                self.basic(cx, &host, target, sent).await
+            }
+            Some(Challenge::Bearer {
+                realm,
+                service,
+                scopes,
+            }) => {
+                let realm = safe_realm(url, &realm, target.host)?;
+                let all = target.scopes.clone().and(&scopes);
+                host.lock(|state| {
+                    state.wants = Some(Wants::Bearer {
+                        realm: realm.clone(),
+                        service: service.clone(),
+                    });
+                    if all != *target.scopes {
+                        state.widened.insert(target.scopes.clone(), all.clone());
+                    }
+                });
+                let target = Target {
+                    scopes: &all,
+                    ..target
+                };
+                let sent = sent.and_then(|sent| sent.token.as_ref());
+                self.bearer(cx, wire, &host, target, (&realm, service.as_deref()), sent)
+                    .await
+            }
+        }
+    }
+
+    async fn basic(
+        &self,
+        cx: &Cx,
+        host: &Host,
+        target: Target<'_>,
+        refused: Option<&Sent>,
+    ) -> Result<Option<Sent>> {
+        let mut again = refused.is_some();
+        let mut found = self.credentials(cx, host, target).await?;
+        loop {
+            let sent = match found.as_ref().map(|credentials| &credentials.0) {
+                Some(Kind::Basic { username, password }) => {
+                    Some(basic_header(username, password, target.host)?)
+                }
+                Some(Kind::Bearer(token)) => Some(bearer_header(token, target.host)?),
+                // An identity token is for a token service, and there is none.
+                Some(Kind::Identity(_)) | None => None,
+            };
+            if sent.as_ref() != refused {
+                return Ok(sent);
+            }
+            // They may have been changed since: a helper's passwords live for some hours.
+            if !std::mem::take(&mut again) {
+                return Ok(None);
+            }
+            self.forget(host, target).await;
+            found = self.credentials(cx, host, target).await?;
+        }
+    }
+
+    async fn bearer(
+        &self,
+        cx: &Cx,
+        wire: &Wire,
+        host: &Host,
+        target: Target<'_>,
+        (realm, service): (&Url, Option<&str>),
+        refused: Option<&Secret>,
+    ) -> Result<Option<Sent>> {
+        let slot = host.lock(|state| {
+            let slot = state.tokens.entry(target.scopes.clone()).or_default();
+            Arc::clone(slot)
+        });
+        // One asks for the token, the others wait for it.
+        let mut slot = slot.lock().await;
+        let usable = slot.as_ref().filter(|token| {
+            token.is_fresh(Instant::now()) && refused.is_none_or(|refused| token.secret != *refused)
+        });
+        let secret = match usable {
+            Some(token) => token.secret.clone(),
+            None => {
+                let credentials = self.credentials(cx, host, target).await?;
+                if let Some(Credentials(Kind::Bearer(token))) = &credentials {
+                    let sent = bearer_header(token, target.host)?;
+                    return Ok(Some(sent).filter(|_| refused != Some(token)));
+                }
+                let token =
+                    match fetch(wire, realm, service, target.scopes, credentials.as_ref()).await {
+                        Ok(token) => token,
+                        Err(error) => {
+                            // Next time ask the keychain again.
+                            self.forget(host, target).await;
+                            return Err(Error::Token {
+                                realm: endpoint::redacted(realm),
+                                scope: target.scopes.to_string(),
+                                source: error.into(),
+                            });
+                        }
+                    };
+                slot.insert(token).secret.clone()
+            }
+        };
+        bearer_header(&secret, target.host).map(Some)
+    }
+
+    async fn credentials(
+        &self,
+        cx: &Cx,
+        host: &Host,
+        target: Target<'_>,
+    ) -> Result<Option<Credentials>> {
+        let slot = host.lock(|state| {
+            let slot = state.credentials.entry(target.path.cloned()).or_default();
+            Arc::clone(slot)
+        });
+        let mut slot = slot.lock().await;
+        if let Some(known) = &*slot {
+            return Ok(known.clone());
+        }
+        let found = self
+            .logins
+            .credentials(cx, target.host, target.path)
+            .await?;
+        Ok(slot.insert(found).clone())
+    }
+
+    async fn forget(&self, host: &Host, target: Target<'_>) {
+        let slot = host.lock(|state| state.credentials.get(&target.path.cloned()).cloned());
+        if let Some(slot) = slot {
+            *slot.lock().await = None;
+        }
+    }
+
+    fn host(&self, name: &str) -> Arc<Host> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(hosts.entry(name.to_owned()).or_default())
+    }
+}
+
+impl Host {
+    fn lock<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A token service gets passwords: a registry that is spoken to by TLS cannot send them in the
+/// clear.
+fn safe_realm(url: &Url, realm: &str, host: &str) -> Result<Url> {
+    let fault = |fault: String| Error::Challenge {
+        host: host.to_owned(),
+        fault,
+    };
+    let realm = endpoint::join(url, realm)
+        .map_err(|fault_| fault(format!("of its token service, {fault_}")))?;
+    if realm.scheme() == "http"
+        && url.scheme() == "https"
+        && !endpoint::is_loopback(&endpoint::authority(&realm))
+    {
+        let shown = endpoint::redacted(&realm);
+        return Err(fault(format!("its token service `{shown}` has no TLS")));
+    }
+    Ok(realm)
+}
+
+/// Asks a token service: with an identity token by `POST` (OAuth 2), else by `GET`.
+async fn fetch(
+    wire: &Wire,
+    realm: &Url,
+    service: Option<&str>,
+    scopes: &Scopes,
+    credentials: Option<&Credentials>,
+) -> Result<Token> {
+    let mut url = realm.clone();
+    let mut outgoing = Outgoing::new(Method::GET, realm.clone(), endpoint::authority(realm));
+    match credentials.map(|credentials| &credentials.0) {
+        Some(Kind::Identity(token)) => {
+            let mut form = url::form_urlencoded::Serializer::new(String::new());
+            form.append_pair("grant_type", "refresh_token");
+            form.append_pair("refresh_token", token.expose());
+            form.append_pair("client_id", "ociregistry");
+            if let Some(service) = service {
+                form.append_pair("service", service);
+            }
+            form.append_pair("scope", &scopes.to_string());
+            let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+            outgoing.method = Method::POST;
+            outgoing.headers.insert(CONTENT_TYPE, kind);
+            outgoing.payload = Payload::Bytes(Bytes::from(form.finish()));
+        }
+        other => {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = service {
+                query.append_pair("service", service);
+            }
+            for scope in scopes.iter() {
+                query.append_pair("scope", &scope);
+            }
+            if let Some(Kind::Basic { username, password }) = other {
+                query.append_pair("account", username);
+                outgoing.authorization =
+                    Some(basic_header(username, password, &outgoing.place)?.header);
+            }
+            drop(query);
+            outgoing.url = url;
+        }
+    }
+    let place = outgoing.place.clone();
+    let asked = Instant::now();
+    let response = wire.send(&outgoing).await?.expect(&[200]).await?;
+    let body = response
+        .read("the answer of the token service", TOKEN_LIMIT)
+        .await?;
+    Token::parse(&body, asked).map_err(|fault| Error::protocol(place, fault))
+}
+
+fn basic_header(username: &str, password: &Secret, host: &str) -> Result<Sent> {
+    let pair = format!("{username}:{}", password.expose());
+    header(format!("Basic {}", STANDARD.encode(pair)), None, host)
+}
+
+fn bearer_header(token: &Secret, host: &str) -> Result<Sent> {
+    header(
+        format!("Bearer {}", token.expose()),
+        Some(token.clone()),
+        host,
+    )
+}
+
+fn header(value: String, token: Option<Secret>, host: &str) -> Result<Sent> {
+    let mut header = HeaderValue::try_from(value).map_err(|_| Error::Challenge {
+        host: host.to_owned(),
+        fault: "the credentials have characters that no header may hold".to_owned(),
+    })?;
+    header.set_sensitive(true);
+    Ok(Sent { header, token })
+}

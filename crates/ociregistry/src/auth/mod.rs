@@ -1,0 +1,155 @@
+//! Who one is: credentials, where they come from, and how a registry is told.
+
+mod authenticator;
+mod challenge;
+mod files;
+mod helper;
+mod scope;
+mod token;
+
+use std::{collections::BTreeMap, fmt};
+
+use async_trait::async_trait;
+use ocicore::{Cx, RepositoryPath};
+
+use crate::Result;
+
+pub(crate) use authenticator::{Authenticator, Target};
+pub use files::AuthFiles;
+pub(crate) use scope::Scopes;
+
+/// A password or token. Prints as `***`, and is never empty when it is part of [`Credentials`].
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What a registry knows one by. Prints its secret as `***`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials(pub(crate) Kind);
+
+/// Closed: what `docker login` can leave behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Basic { username: String, password: Secret },
+    Identity(Secret),
+    Bearer(Secret),
+}
+
+impl Credentials {
+    /// User name and password, or a personal access token as the password.
+    pub fn basic(username: impl Into<String>, password: impl Into<String>) -> Self {
+        Self(Kind::Basic {
+            username: username.into(),
+            password: Secret::new(password),
+        })
+    }
+
+    /// An identity (or refresh) token, which the registry's token service turns into tokens.
+    pub fn identity_token(token: impl Into<String>) -> Self {
+        Self(Kind::Identity(Secret::new(token)))
+    }
+
+    /// A token that is sent to the registry as it is.
+    pub fn bearer(token: impl Into<String>) -> Self {
+        Self(Kind::Bearer(Secret::new(token)))
+    }
+
+    /// Nothing to log in with: these are never sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.0 {
+            Kind::Basic { username, password } => {
+                username.is_empty() || password.expose().is_empty()
+            }
+            Kind::Identity(token) | Kind::Bearer(token) => token.expose().is_empty(),
+        }
+    }
+}
+
+/// Where credentials come from: [`AuthFiles`] for what `docker login` and `podman login` left
+/// behind, or an implementation of one's own for a cloud's service.
+///
+/// Asked once for each repository, and again when a registry refuses what it gave.
+#[async_trait]
+pub trait Keychain: fmt::Debug + Send + Sync + 'static {
+    /// The credentials for a repository of `host`, or for the registry as a whole. None: anonymous.
+    ///
+    /// # Errors
+    /// If it cannot tell.
+    async fn credentials(
+        &self,
+        cx: &Cx,
+        host: &str,
+        path: Option<&RepositoryPath>,
+    ) -> Result<Option<Credentials>>;
+}
+
+/// Credentials by host, and a keychain for other hosts.
+#[derive(Debug, Default)]
+pub(crate) struct Logins {
+    pub(crate) by_host: BTreeMap<String, Credentials>,
+    pub(crate) others: Option<std::sync::Arc<dyn Keychain>>,
+}
+
+impl Logins {
+    pub(crate) async fn credentials(
+        &self,
+        cx: &Cx,
+        host: &str,
+        path: Option<&RepositoryPath>,
+    ) -> Result<Option<Credentials>> {
+        let found = match (self.by_host.get(host), &self.others) {
+            (Some(credentials), _) => Some(credentials.clone()),
+            (None, Some(keychain)) => keychain.credentials(cx, host, path).await?,
+            (None, None) => None,
+        };
+        Ok(found.filter(|credentials| !credentials.is_empty()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let all = [
+            Credentials::basic("me", "hunter2"),
+            Credentials::identity_token("hunter2"),
+            Credentials::bearer("hunter2"),
+        ];
+        let shown = format!("{all:?}");
+        assert!(shown.contains("me") && shown.contains("***") && !shown.contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn what_is_empty_is_anonymous() {
+        for empty in [
+            Credentials::basic("", "x"),
+            Credentials::basic("x", ""),
+            Credentials::identity_token(""),
+            Credentials::bearer(""),
+        ] {
+            let logins = Logins {
+                by_host: [("r.io".to_owned(), empty)].into(),
+                others: None,
+            };
+            let found = logins.credentials(&Cx::default(), "r.io", None).await;
+            assert_eq!(found.unwrap(), None);
+        }
+    }
+}

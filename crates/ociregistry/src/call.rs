@@ -1,0 +1,94 @@
+//! One request to a registry's API: with credentials, and tried again.
+
+use ocicore::{Cx, RepositoryPath};
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use url::Url;
+
+use crate::{
+    Error, Result,
+    auth::{Scopes, Target},
+    client::Inner,
+    endpoint::{self, Endpoint},
+    retry::Attempts,
+    wire::{Incoming, Outgoing, Payload},
+};
+
+/// A request to the API of `host`.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) host: &'a str,
+    pub(crate) path: Option<&'a RepositoryPath>,
+    pub(crate) scopes: Scopes,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Payload<'a>,
+    /// Statuses that are no errors.
+    pub(crate) expected: &'a [u16],
+}
+
+impl Inner {
+    /// Sends a request that does the same when it is sent twice, until it has an expected answer.
+    pub(crate) async fn call(&self, cx: &Cx, call: &Call<'_>) -> Result<Incoming> {
+        let mut attempts = Attempts::new(&self.retry);
+        loop {
+            let error = match self.call_once(cx, call).await {
+                Ok(incoming) => return Ok(incoming),
+                Err(error) => error,
+            };
+            self.pause(cx, &mut attempts, error).await?;
+        }
+    }
+
+    /// Waits before the next attempt, or fails with `error` if there is none.
+    pub(crate) async fn pause(&self, cx: &Cx, attempts: &mut Attempts, error: Error) -> Result<()> {
+        let Some(pause) = attempts.pause(&error) else {
+            return Err(error);
+        };
+        tracing::debug!(%error, ?pause, "trying again");
+        cx.or_cancelled(async {
+            tokio::time::sleep(pause).await;
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Sends a request once, or twice if the registry asks for credentials or for others.
+    pub(crate) async fn call_once(&self, cx: &Cx, call: &Call<'_>) -> Result<Incoming> {
+        // An upload's location may be elsewhere, where credentials do not belong.
+        let is_ours = endpoint::is_same_origin(&call.url, call.endpoint.base());
+        let target = Target {
+            host: call.host,
+            path: call.path,
+            scopes: &call.scopes,
+        };
+        let authenticator = &self.authenticator;
+        let sent = match is_ours {
+            true => authenticator.authorization(cx, &self.wire, target).await?,
+            false => None,
+        };
+        let mut outgoing = Outgoing {
+            method: call.method.clone(),
+            url: call.url.clone(),
+            place: endpoint::place(call.host, call.path),
+            headers: call.headers.clone(),
+            authorization: sent.as_ref().map(|sent| sent.header.clone()),
+            payload: call.payload.clone(),
+        };
+        let mut incoming = self.wire.send(&outgoing).await?;
+        if incoming.status() == StatusCode::UNAUTHORIZED.as_u16()
+            && is_ours
+            && endpoint::is_same_origin(&incoming.url, call.endpoint.base())
+        {
+            let asked = (&incoming.url, incoming.headers());
+            let better = authenticator.answer(cx, &self.wire, target, asked, sent.as_ref());
+            if let Some(better) = better.await? {
+                outgoing.authorization = Some(better.header);
+                incoming = self.wire.send(&outgoing).await?;
+            }
+        }
+        incoming.expect(call.expected).await
+    }
+}

@@ -1,0 +1,271 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use ocicore::{
+    BoxStream, Cx, Descriptor, ImageStore, Place, Reference, Repositories, Repository, SizeLimits,
+    Tag,
+};
+
+use crate::{
+    Error, HostOptions, Keychain, RateLimit, Result, Retry,
+    auth::{Authenticator, Credentials, Logins},
+    endpoint::Endpoint,
+    hosts::{Clients, Proxies, Settings},
+    list,
+    store::RegistryStore,
+    wire::Wire,
+};
+
+/// A client for all registries: cheap to clone, all clones share connections and tokens.
+///
+/// It is a [`Repositories`]: [`Registry::repository`](Repositories::repository) gives the store of
+/// one repository, which the rest of the workspace reads from and writes to.
+#[derive(Clone, Debug)]
+pub struct Registry(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) wire: Wire,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) hosts: BTreeMap<String, HostOptions>,
+    pub(crate) retry: Retry,
+    pub(crate) limits: SizeLimits,
+    pub(crate) upload: Upload,
+    /// Hosts that were named to the builder, as they were named.
+    pub(crate) names: BTreeSet<String>,
+    /// Held while a list of referrers is changed that the registry does not keep by itself.
+    pub(crate) referrers: tokio::sync::Mutex<()>,
+}
+
+/// How content goes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Upload {
+    /// In one request, which every registry should take and most take fastest
+    /// (distribution-spec §POST then PUT). What is refused as too large goes in chunks.
+    Monolithic,
+    /// In chunks of so many bytes, or of what the registry wants at least
+    /// (distribution-spec §Pushing a blob in chunks). An upload that breaks goes on from where the
+    /// registry says that it is.
+    Chunked(u64),
+}
+
+impl Registry {
+    /// A client without credentials and with the defaults of [`RegistryBuilder`].
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::default()
+    }
+
+    /// Gives a manifest further tags, or a tag to what a digest names: one `GET` and one `PUT` for
+    /// each tag. Its bytes and media type stay as they are.
+    ///
+    /// # Errors
+    /// Of class `NotFound` if it is not there; others of [`Error`].
+    pub async fn retag(
+        &self,
+        cx: &Cx,
+        reference: &Reference,
+        tags: &[Tag],
+    ) -> ocicore::Result<Descriptor> {
+        let store = self.repository(reference.repository())?;
+        let manifest = store.manifest(cx, &reference.name()).await?;
+        store.put_manifest(cx, &manifest, Place::Root(tags)).await?;
+        Ok(manifest.descriptor().clone())
+    }
+
+    /// What a reference names now, by one `HEAD`.
+    ///
+    /// # Errors
+    /// Of class `NotFound` if it is not there; others of [`Error`].
+    pub async fn resolve(&self, cx: &Cx, reference: &Reference) -> ocicore::Result<Descriptor> {
+        let store = self.repository(reference.repository())?;
+        store.resolve(cx, &reference.name()).await
+    }
+
+    /// Deletes a blob; most registries rather do that themselves. For manifests and tags see
+    /// [`ImageSink::delete`](ocicore::ImageSink::delete).
+    ///
+    /// # Errors
+    /// Of class `NotFound` if it is not there, `Unsupported` if the registry deletes no blobs.
+    pub async fn delete_blob(
+        &self,
+        cx: &Cx,
+        repository: &Repository,
+        digest: &ocicore::Digest,
+    ) -> ocicore::Result<()> {
+        self.store(repository)?.delete_blob(cx, digest).await
+    }
+
+    /// The repositories of one host, page by page as they are asked for.
+    pub fn catalog_of(&self, cx: &Cx, host: &str) -> BoxStream<Repository> {
+        list::catalog(self.clone(), cx.clone(), host.to_owned())
+    }
+
+    /// How many requests a host still allows, if it told so with its last answer.
+    pub fn rate_limit(&self, host: &str) -> Option<RateLimit> {
+        self.0.wire.rate_limit(&api_host(host))
+    }
+
+    fn store(&self, name: &Repository) -> ocicore::Result<RegistryStore> {
+        let endpoint = self
+            .endpoint(name.host())
+            .map_err(|error| error.into_port("reach", name, "the registry"))?;
+        Ok(RegistryStore::new(self.clone(), name.clone(), endpoint))
+    }
+
+    pub(crate) fn endpoint(&self, host: &str) -> Result<Endpoint> {
+        let options = self.0.hosts.get(&api_host(host));
+        let scheme = options.cloned().unwrap_or_default().scheme(host);
+        Endpoint::new(scheme, host).ok_or_else(|| Error::protocol(host, "its name is no host name"))
+    }
+}
+
+impl Repositories for Registry {
+    fn repository(&self, name: &Repository) -> ocicore::Result<Arc<dyn ImageStore>> {
+        Ok(Arc::new(self.store(name)?))
+    }
+
+    /// The repositories of all hosts that the builder was given options or credentials for: a
+    /// registry's client cannot know of others. See [`Registry::catalog_of`].
+    fn catalog(&self, cx: &Cx) -> BoxStream<Repository> {
+        list::catalogs(self.clone(), cx.clone())
+    }
+}
+
+/// Makes a [`Registry`].
+///
+/// ```
+/// use ociregistry::{Credentials, HostOptions, Registry, Retry};
+///
+/// let registry = Registry::builder()
+///     .credentials("registry.example", Credentials::basic("me", "secret"))
+///     .host("10.0.0.1:5000", HostOptions::default().with_plain_http())
+///     .retry(Retry::default().with_attempts(3))
+///     .build();
+/// # drop(registry);
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct RegistryBuilder {
+    logins: Logins,
+    hosts: BTreeMap<String, HostOptions>,
+    retry: Retry,
+    limits: SizeLimits,
+    upload: Upload,
+    stall: Duration,
+    settings: Settings,
+    names: BTreeSet<String>,
+}
+
+impl Default for RegistryBuilder {
+    fn default() -> Self {
+        Self {
+            names: BTreeSet::new(),
+            logins: Logins::default(),
+            hosts: BTreeMap::new(),
+            retry: Retry::default(),
+            limits: SizeLimits::default(),
+            upload: Upload::Monolithic,
+            stall: Duration::from_secs(120),
+            settings: Settings {
+                user_agent: concat!("ociregistry/", env!("CARGO_PKG_VERSION")).to_owned(),
+                connect_timeout: Duration::from_secs(30),
+                proxies: Proxies::None,
+            },
+        }
+    }
+}
+
+impl RegistryBuilder {
+    /// Logs in to one host, before any keychain is asked.
+    pub fn credentials(mut self, host: impl Into<String>, credentials: Credentials) -> Self {
+        let host = host.into();
+        self.names.insert(host.clone());
+        self.logins.by_host.insert(host, credentials);
+        self
+    }
+
+    /// Asks a keychain for the credentials of hosts, for example
+    /// [`AuthFiles::from_env`](crate::AuthFiles::from_env).
+    pub fn keychain(mut self, keychain: impl Keychain) -> Self {
+        self.logins.others = Some(Arc::new(keychain));
+        self
+    }
+
+    /// Reaches one host by other ways than the default.
+    pub fn host(mut self, host: impl AsRef<str>, options: HostOptions) -> Self {
+        self.names.insert(host.as_ref().to_owned());
+        self.hosts.insert(api_host(host.as_ref()), options);
+        self
+    }
+
+    /// Tries again in another way than [`Retry::default`].
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Bounds what registries may send; manifests by [`SizeLimits::manifest`], other documents by
+    /// [`SizeLimits::config`].
+    pub fn limits(mut self, limits: SizeLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sends content in another way than [`Upload::Monolithic`].
+    pub fn upload(mut self, upload: Upload) -> Self {
+        self.upload = upload;
+        self
+    }
+
+    /// Gives up an exchange in which no byte moves for so long, 2 minutes by default: also the
+    /// longest time that a registry may think about an answer. There is no timeout for the whole.
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall = timeout;
+        self
+    }
+
+    /// Gives up connecting after so long, 30 s by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// Names the program in `User-Agent`.
+    pub fn user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.settings.user_agent = user_agent.into();
+        self
+    }
+
+    /// Goes through the proxies that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name. By default
+    /// there are none, and no environment variable is read.
+    pub fn proxies_from_env(mut self) -> Self {
+        self.settings.proxies = Proxies::FromEnvironment;
+        self
+    }
+
+    /// The client. Nothing is sent or read from disk yet.
+    pub fn build(self) -> Registry {
+        Registry(Arc::new(Inner {
+            wire: Wire::new(Clients::new(self.hosts.clone(), self.settings), self.stall),
+            authenticator: Authenticator::new(self.logins),
+            hosts: self.hosts,
+            retry: self.retry,
+            limits: self.limits,
+            upload: self.upload,
+            names: self.names,
+            referrers: tokio::sync::Mutex::new(()),
+        }))
+    }
+}
+
+/// The host of the API of the registry that images name.
+fn api_host(host: &str) -> String {
+    match host {
+        "docker.io" | "index.docker.io" => "registry-1.docker.io".to_owned(),
+        host => host.to_owned(),
+    }
+}

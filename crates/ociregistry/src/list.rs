@@ -1,0 +1,201 @@
+//! Lists that come page by page (distribution-spec §Listing Tags; distribution, "Listing
+//! Repositories").
+
+use std::collections::VecDeque;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use ocicore::{BoxStream, Class, Cx, Repository, RepositoryPath, Tag};
+use reqwest::{
+    Method,
+    header::{HeaderMap, LINK},
+};
+use serde::Deserialize;
+use url::Url;
+
+use crate::{
+    Error, Registry, Result,
+    auth::Scopes,
+    call::Call,
+    endpoint::{self, Endpoint},
+    store::RegistryStore,
+    wire::Payload,
+};
+
+/// Most pages without an entry in a row: a list that never ends nor says anything is no list.
+const MOST_EMPTY_PAGES: usize = 100;
+
+/// The tags of a repository. One that does not exist yet has none.
+pub(crate) fn tags(store: RegistryStore, cx: Cx) -> BoxStream<Tag> {
+    let (host, path) = (store.name.host().to_owned(), store.name.path().clone());
+    let pages = Pages {
+        what: "tags",
+        next: Some(store.endpoint.tags(&path)),
+        scopes: Scopes::pull(&path),
+        empty: 0,
+        registry: store.registry,
+        endpoint: store.endpoint,
+        cx,
+        host,
+        path: Some(path),
+    };
+    pages
+        .stream()
+        .and_then(|tag| std::future::ready(tag.parse()))
+        .boxed()
+}
+
+/// The repositories of a host.
+pub(crate) fn catalog(registry: Registry, cx: Cx, host: String) -> BoxStream<Repository> {
+    let endpoint = match registry.endpoint(&host) {
+        Ok(endpoint) => endpoint,
+        Err(error) => return failed(error.into_port("list", "repositories", host)),
+    };
+    let pages = Pages {
+        what: "repositories",
+        next: Some(endpoint.catalog()),
+        scopes: Scopes::catalog(),
+        empty: 0,
+        registry,
+        endpoint,
+        cx,
+        host: host.clone(),
+        path: None,
+    };
+    let repository = move |path: String| Repository::new(&host, path.parse()?);
+    pages
+        .stream()
+        .and_then(move |path| std::future::ready(repository(path)))
+        .boxed()
+}
+
+/// The repositories of all hosts that are known by name.
+pub(crate) fn catalogs(registry: Registry, cx: Cx) -> BoxStream<Repository> {
+    let hosts: Vec<_> = registry.0.names.iter().cloned().collect();
+    if hosts.is_empty() {
+        return failed(ocicore::Error::store(
+            "list",
+            "repositories",
+            "all registries",
+            Class::Unsupported,
+            "no host was named to the client",
+        ));
+    }
+    stream::iter(hosts)
+        .map(move |host| catalog(registry.clone(), cx.clone(), host))
+        .flatten()
+        .boxed()
+}
+
+/// The next page of a list, if there is one: on the same server, and another than this one.
+pub(crate) fn next_page(
+    endpoint: &Endpoint,
+    url: &Url,
+    headers: &HeaderMap,
+) -> Result<Option<Url>, String> {
+    let fields = headers.get_all(LINK).iter();
+    let Some(link) = endpoint::next_link(fields.filter_map(|field| field.to_str().ok())) else {
+        return Ok(None);
+    };
+    let next = endpoint::join(url, &link)?;
+    if !endpoint::is_same_origin(&next, endpoint.base()) {
+        let shown = endpoint::redacted(&next);
+        return Err(format!(
+            "the next page of its list is elsewhere, at `{shown}`"
+        ));
+    }
+    if next == *url {
+        return Err("the next page of its list is the same again".to_owned());
+    }
+    Ok(Some(next))
+}
+
+#[derive(Debug)]
+struct Pages {
+    registry: Registry,
+    cx: Cx,
+    endpoint: Endpoint,
+    host: String,
+    path: Option<RepositoryPath>,
+    what: &'static str,
+    scopes: Scopes,
+    next: Option<Url>,
+    empty: usize,
+}
+
+/// A page of either list; Go programs write an empty one as `null`.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+    #[serde(default)]
+    repositories: Option<Vec<String>>,
+}
+
+impl Pages {
+    fn stream(self) -> BoxStream<String> {
+        stream::try_unfold(
+            (self, VecDeque::new()),
+            |(mut pages, mut left)| async move {
+                while left.is_empty() && pages.next.is_some() {
+                    let cx = pages.cx.clone();
+                    let page = async {
+                        pages.page().await.map_err(|error| {
+                            let place = endpoint::place(&pages.host, pages.path.as_ref());
+                            error.into_port("list", pages.what, place)
+                        })
+                    };
+                    left.extend(cx.or_cancelled(page).await?);
+                }
+                Ok(left.pop_front().map(|entry| (entry, (pages, left))))
+            },
+        )
+        .boxed()
+    }
+
+    async fn page(&mut self) -> Result<Vec<String>> {
+        let Some(url) = self.next.take() else {
+            return Ok(Vec::new());
+        };
+        let call = Call {
+            method: Method::GET,
+            url,
+            endpoint: &self.endpoint,
+            host: &self.host,
+            path: self.path.as_ref(),
+            scopes: self.scopes.clone(),
+            headers: HeaderMap::new(),
+            payload: Payload::None,
+            expected: &[200, 404],
+        };
+        let inner = &self.registry.0;
+        let incoming = inner.call(&self.cx, &call).await?;
+        // A repository that was never written to has no tags.
+        if incoming.status() == 404 && self.path.is_some() {
+            return Ok(Vec::new());
+        }
+        let incoming = incoming.expect(&[200]).await?;
+        let place = incoming.place.clone();
+        let next = next_page(&self.endpoint, &incoming.url, incoming.headers())
+            .map_err(|fault| Error::protocol(&place, fault))?;
+        let body = incoming.read("the list", inner.limits.config()).await?;
+        let page: Page = serde_json::from_slice(&body).map_err(|error| {
+            Error::protocol(&place, format!("its list cannot be read: {error}"))
+        })?;
+        let entries = page.tags.or(page.repositories).unwrap_or_default();
+        self.empty = if entries.is_empty() {
+            self.empty + 1
+        } else {
+            0
+        };
+        if self.empty > MOST_EMPTY_PAGES {
+            let fault = format!("its list has {MOST_EMPTY_PAGES} empty pages in a row");
+            return Err(Error::protocol(&place, fault));
+        }
+        self.next = next;
+        Ok(entries)
+    }
+}
+
+fn failed<T: Send + 'static>(error: ocicore::Error) -> BoxStream<T> {
+    stream::once(std::future::ready(Err(error))).boxed()
+}

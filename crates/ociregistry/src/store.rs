@@ -1,0 +1,322 @@
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use ocicore::{
+    Blob, BoxStream, Cx, Descriptor, Digest, ImageSink, ImageSource, MediaType, Name, Place,
+    RawManifest, Repository, Stored, Tag, sniff_media_type,
+};
+use reqwest::{
+    Method,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
+};
+use url::Url;
+
+use crate::{
+    Error, Registry, Result,
+    auth::Scopes,
+    call::Call,
+    download::RemoteBlob,
+    endpoint::Endpoint,
+    list, referrers,
+    wire::{Incoming, Payload},
+};
+
+/// All manifests and indexes that this workspace can read.
+const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+
+/// One repository of a registry.
+#[derive(Clone)]
+pub(crate) struct RegistryStore {
+    pub(crate) registry: Registry,
+    pub(crate) name: Repository,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl RegistryStore {
+    pub(crate) fn new(registry: Registry, name: Repository, endpoint: Endpoint) -> Self {
+        Self {
+            registry,
+            name,
+            endpoint,
+        }
+    }
+
+    pub(crate) fn call<'a>(
+        &'a self,
+        method: Method,
+        url: Url,
+        scopes: Scopes,
+        expected: &'a [u16],
+    ) -> Call<'a> {
+        Call {
+            method,
+            url,
+            endpoint: &self.endpoint,
+            host: self.name.host(),
+            path: Some(self.name.path()),
+            scopes,
+            headers: HeaderMap::new(),
+            payload: Payload::None,
+            expected,
+        }
+    }
+
+    pub(crate) async fn send(&self, cx: &Cx, call: &Call<'_>) -> Result<Incoming> {
+        self.registry.0.call(cx, call).await
+    }
+
+    pub(crate) fn fault(&self, fault: impl Into<String>) -> Error {
+        Error::protocol(&self.name, fault)
+    }
+
+    /// Runs the work of a port's method: it ends when cancelled, and its error says what failed.
+    async fn run<T>(
+        &self,
+        cx: &Cx,
+        action: &'static str,
+        subject: impl fmt::Display,
+        work: impl Future<Output = Result<T>>,
+    ) -> ocicore::Result<T> {
+        let work = async {
+            work.await
+                .map_err(|error| error.into_port(action, subject, &self.name))
+        };
+        cx.or_cancelled(work).await
+    }
+
+    async fn head(&self, cx: &Cx, name: &Name) -> Result<Descriptor> {
+        let url = self.endpoint.manifest(self.name.path(), name);
+        let mut call = self.call(
+            Method::HEAD,
+            url,
+            Scopes::pull(self.name.path()),
+            &[200, 405],
+        );
+        call.headers
+            .insert(ACCEPT, HeaderValue::from_static(MANIFESTS));
+        let incoming = self.send(cx, &call).await?;
+        let known = (incoming.status() == 200)
+            .then(|| {
+                let media_type = media_type(&incoming)?;
+                let digest = self.told_digest(&incoming, name).transpose()?;
+                Some((media_type, digest, incoming.announced()?))
+            })
+            .flatten();
+        match known {
+            Some((media_type, digest, size)) => Ok(Descriptor::new(media_type, digest?, size)),
+            // Not every registry says all of it; the manifest itself does.
+            None => Ok(self.get(cx, name).await?.descriptor().clone()),
+        }
+    }
+
+    pub(crate) async fn get(&self, cx: &Cx, name: &Name) -> Result<RawManifest> {
+        let url = self.endpoint.manifest(self.name.path(), name);
+        let mut call = self.call(Method::GET, url, Scopes::pull(self.name.path()), &[200]);
+        call.headers
+            .insert(ACCEPT, HeaderValue::from_static(MANIFESTS));
+        let inner = &self.registry.0;
+        let mut attempts = crate::retry::Attempts::new(&inner.retry);
+        loop {
+            let incoming = self.send(cx, &call).await?;
+            let told = self.told_digest(&incoming, name)?;
+            let media_type = media_type(&incoming);
+            let what = format!("manifest `{name}`");
+            match incoming.read(&what, inner.limits.manifest()).await {
+                Ok(bytes) => {
+                    let media_type = match media_type {
+                        Some(media_type) => media_type,
+                        None => sniff_media_type(&bytes)?,
+                    };
+                    return Ok(match told {
+                        Some(digest) => RawManifest::verified(media_type, bytes, &digest)?,
+                        None => RawManifest::new(media_type, bytes),
+                    });
+                }
+                Err(error) => inner.pause(cx, &mut attempts, error).await?,
+            }
+        }
+    }
+
+    /// The digest by which a manifest is to be checked: the one that was asked for, else the one
+    /// that the registry tells.
+    fn told_digest(&self, incoming: &Incoming, name: &Name) -> Result<Option<Digest>> {
+        let told = match incoming.header("docker-content-digest") {
+            Some(text) => Some(text.parse::<Digest>()?),
+            None => None,
+        };
+        match (name, told) {
+            // A registry may know the same content by another algorithm.
+            (Name::Digest(asked), Some(told))
+                if told != *asked && told.algorithm() == asked.algorithm() =>
+            {
+                Err(Error::Store(ocicore::Error::Digest {
+                    expected: (*asked).into(),
+                    actual: told.into(),
+                }))
+            }
+            (Name::Digest(asked), _) => Ok(Some(*asked)),
+            (Name::Tag(_), told) => Ok(told),
+        }
+    }
+
+    pub(crate) async fn put(
+        &self,
+        cx: &Cx,
+        manifest: &RawManifest,
+        name: &Name,
+    ) -> Result<Incoming> {
+        let url = self.endpoint.manifest(self.name.path(), name);
+        let scopes = Scopes::push(self.name.path());
+        let mut call = self.call(Method::PUT, url, scopes, &[201, 200, 202]);
+        let media_type = HeaderValue::try_from(manifest.media_type().as_str())
+            .map_err(|_| self.fault("a media type that no header may hold"))?;
+        call.headers.insert(CONTENT_TYPE, media_type);
+        call.payload = Payload::Bytes(manifest.bytes().clone());
+        let incoming = self.send(cx, &call).await?;
+        if let Some(Ok(stored)) = incoming
+            .header("docker-content-digest")
+            .map(str::parse::<Digest>)
+        {
+            let expected = manifest.digest();
+            if stored.algorithm() == expected.algorithm() && stored != *expected {
+                return Err(Error::Store(ocicore::Error::Digest {
+                    expected: (*expected).into(),
+                    actual: stored.into(),
+                }));
+            }
+        }
+        Ok(incoming)
+    }
+
+    async fn put_all(&self, cx: &Cx, manifest: &RawManifest, place: Place<'_>) -> Result<()> {
+        let tags = match place {
+            Place::Child => &[],
+            Place::Root(tags) => tags,
+        };
+        let by_digest = [Name::Digest(*manifest.digest())];
+        let by_tag: Vec<Name> = tags.iter().cloned().map(Name::Tag).collect();
+        let names = if by_tag.is_empty() {
+            &by_digest[..]
+        } else {
+            &by_tag
+        };
+        for name in names {
+            let incoming = self.put(cx, manifest, name).await?;
+            referrers::note(self, cx, manifest, &incoming).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_at(&self, cx: &Cx, url: Url) -> Result<()> {
+        let scopes = Scopes::delete(self.name.path());
+        let call = self.call(Method::DELETE, url, scopes, &[200, 202, 204]);
+        self.send(cx, &call).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_blob(&self, cx: &Cx, digest: &Digest) -> ocicore::Result<()> {
+        let url = self.endpoint.blob(self.name.path(), digest);
+        self.run(cx, "delete", digest, self.delete_at(cx, url))
+            .await
+    }
+
+    async fn delete_manifest(&self, cx: &Cx, name: &Name) -> Result<()> {
+        let url = self.endpoint.manifest(self.name.path(), name);
+        match self.delete_at(cx, url).await {
+            // docker-registry finds a tag no digest, and says so with 400.
+            Err(Error::Answer(answer))
+                if name.tag().is_some()
+                    && answer.status() == 400
+                    && answer.has_code("DIGEST_INVALID") =>
+            {
+                Err(Error::Answer(Box::new(crate::Answer {
+                    status: 405,
+                    ..*answer
+                })))
+            }
+            result => result,
+        }
+    }
+
+    async fn head_blob(&self, cx: &Cx, descriptor: &Descriptor) -> Result<bool> {
+        let url = self.endpoint.blob(self.name.path(), descriptor.digest());
+        let scopes = Scopes::pull(self.name.path());
+        let call = self.call(Method::HEAD, url, scopes, &[200, 404]);
+        Ok(self.send(cx, &call).await?.status() == 200)
+    }
+}
+
+impl fmt::Debug for RegistryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RegistryStore").field(&self.name).finish()
+    }
+}
+
+#[async_trait]
+impl ImageSource for RegistryStore {
+    async fn resolve(&self, cx: &Cx, name: &Name) -> ocicore::Result<Descriptor> {
+        self.run(cx, "resolve", name, self.head(cx, name)).await
+    }
+
+    async fn manifest(&self, cx: &Cx, name: &Name) -> ocicore::Result<RawManifest> {
+        self.run(cx, "read", name, self.get(cx, name)).await
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Arc<dyn Blob> {
+        Arc::new(RemoteBlob::new(self.clone(), descriptor.clone()))
+    }
+
+    async fn referrers(&self, cx: &Cx, subject: &Digest) -> ocicore::Result<Vec<Descriptor>> {
+        self.run(cx, "list", subject, referrers::list(self, cx, subject))
+            .await
+    }
+
+    fn tags(&self, cx: &Cx) -> BoxStream<Tag> {
+        list::tags(self.clone(), cx.clone())
+    }
+}
+
+#[async_trait]
+impl ImageSink for RegistryStore {
+    async fn has_blob(&self, cx: &Cx, descriptor: &Descriptor) -> ocicore::Result<bool> {
+        let work = self.head_blob(cx, descriptor);
+        self.run(cx, "find", descriptor.digest(), work).await
+    }
+
+    async fn put_blob(&self, cx: &Cx, blob: &dyn Blob) -> ocicore::Result<Stored> {
+        let digest = blob.descriptor().digest();
+        self.run(cx, "write", digest, self.push(cx, blob)).await
+    }
+
+    async fn put_manifest(
+        &self,
+        cx: &Cx,
+        manifest: &RawManifest,
+        place: Place<'_>,
+    ) -> ocicore::Result<()> {
+        let subject = match place {
+            Place::Root([tag, ..]) => tag.to_string(),
+            _ => manifest.digest().to_string(),
+        };
+        self.run(cx, "write", subject, self.put_all(cx, manifest, place))
+            .await
+    }
+
+    async fn delete(&self, cx: &Cx, name: &Name) -> ocicore::Result<()> {
+        self.run(cx, "delete", name, self.delete_manifest(cx, name))
+            .await
+    }
+}
+
+/// The media type of a manifest, unless the registry names one that says nothing.
+fn media_type(incoming: &Incoming) -> Option<MediaType> {
+    let field = incoming.header("content-type")?;
+    let text = field.split(';').next().unwrap_or_default().trim();
+    match text {
+        "application/json" | "text/plain" | "application/octet-stream" => None,
+        text => text.parse().ok(),
+    }
+}

@@ -1,0 +1,288 @@
+//! Content on its way up: mounted if it is there, else sent in one request or in chunks.
+
+mod session;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use ocicore::{Blob, Class, Cx, RepositoryPath, Stored};
+use reqwest::{
+    Method,
+    header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue},
+};
+use url::Url;
+
+use self::session::{Session, Step};
+use crate::{
+    Error, Result, Upload,
+    auth::Scopes,
+    call::Call,
+    endpoint, range,
+    retry::Attempts,
+    store::RegistryStore,
+    wire::{Incoming, Payload},
+};
+
+/// Up to so many bytes content is read and verified before it is sent; larger content is verified
+/// by the registry, and by its size on the way.
+const SMALL: u64 = 256 << 10;
+/// Size of chunks for a registry that refuses a content as too large for one request.
+const FALLBACK_CHUNK: u64 = 16 << 20;
+
+impl RegistryStore {
+    /// Makes a blob be in this repository.
+    pub(crate) async fn push(&self, cx: &Cx, blob: &dyn Blob) -> Result<Stored> {
+        let inner = &self.registry.0;
+        let mut attempts = Attempts::new(&inner.retry);
+        let mut push = Push {
+            store: self,
+            blob,
+            content: None,
+            mode: inner.upload,
+            location: None,
+            sent: false,
+        };
+        loop {
+            let error = match push.attempt(cx, &mut attempts).await {
+                Ok(stored) => return Ok(stored),
+                Err(error) => error,
+            };
+            if let Err(error) = inner.pause(cx, &mut attempts, error).await {
+                push.abandon(cx).await;
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// One blob on its way.
+struct Push<'a> {
+    store: &'a RegistryStore,
+    blob: &'a dyn Blob,
+    /// Small content, verified.
+    content: Option<Bytes>,
+    mode: Upload,
+    /// The upload that is open.
+    location: Option<Url>,
+    /// Whether all bytes have been sent before.
+    sent: bool,
+}
+
+/// What the registry answers to the start of an upload.
+enum Start {
+    There(Stored),
+    Upload { location: Url, least: u64 },
+}
+
+impl Push<'_> {
+    async fn attempt(&mut self, cx: &Cx, attempts: &mut Attempts) -> Result<Stored> {
+        let (location, least) = match self.start(cx).await? {
+            // The answer to the last byte was lost, but not the bytes.
+            Start::There(_) if self.sent => return Ok(Stored::Written),
+            Start::There(stored) => return Ok(stored),
+            Start::Upload { location, least } => (location, least),
+        };
+        self.location = Some(location.clone());
+        let size = self.blob.descriptor().size();
+        if size <= SMALL && self.content.is_none() {
+            self.content = Some(ocicore::read(self.blob, SMALL).await?);
+        }
+        let sent = match self.mode {
+            Upload::Chunked(chunk) if size > chunk.max(least) => {
+                self.in_chunks(cx, attempts, Session::new(location, size, chunk, least))
+                    .await
+            }
+            _ => self.at_once(cx, location).await,
+        };
+        match sent {
+            Ok(()) => {
+                self.location = None;
+                Ok(Stored::Written)
+            }
+            Err(Error::Answer(answer))
+                if answer.status() == 413 && self.mode == Upload::Monolithic =>
+            {
+                tracing::debug!(%answer, "sending in chunks");
+                self.mode = Upload::Chunked(FALLBACK_CHUNK.min(size / 2).max(1));
+                Box::pin(self.attempt(cx, attempts)).await
+            }
+            Err(Error::Answer(answer)) if answer.class() == Class::Invalid => {
+                // Whose fault is it? The source is asked once more, and says what it really has.
+                self.verify_source().await?;
+                Err(Error::Answer(answer))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks for the blob to be there; where it cannot be had from another repository, an upload
+    /// begins.
+    async fn start(&self, cx: &Cx) -> Result<Start> {
+        let target = self.store.name.path();
+        let from = endpoint::mount_source(&self.store.name, self.blob.origin());
+        match self.start_from(cx, from).await {
+            // Who may not read there may still write here.
+            Err(Error::Answer(answer)) if answer.class() == Class::Denied && from != target => {
+                tracing::debug!(%answer, "not mounted");
+                self.start_from(cx, target).await
+            }
+            result => result,
+        }
+    }
+
+    async fn start_from(&self, cx: &Cx, from: &RepositoryPath) -> Result<Start> {
+        let (store, target) = (self.store, self.store.name.path());
+        let digest = self.blob.descriptor().digest();
+        let mut scopes = Scopes::push(target);
+        if from != target {
+            scopes = scopes.and(&Scopes::pull(from));
+        }
+        let url = store.endpoint.mount(target, digest, from);
+        let call = store.call(Method::POST, url, scopes, &[201, 202]);
+        let incoming = store.registry.0.call_once(cx, &call).await?;
+        if incoming.status() == 201 {
+            let here = from == target;
+            return Ok(Start::There(if here {
+                Stored::Present
+            } else {
+                Stored::Mounted
+            }));
+        }
+        let location = incoming
+            .header("location")
+            .ok_or_else(|| store.fault("it begins an upload without `Location`"))?;
+        let least = incoming.header("oci-chunk-min-length");
+        Ok(Start::Upload {
+            location: endpoint::join(&incoming.url, location).map_err(|f| store.fault(f))?,
+            least: least
+                .and_then(|l| l.trim().parse().ok())
+                .unwrap_or_default(),
+        })
+    }
+
+    async fn at_once(&mut self, cx: &Cx, location: Url) -> Result<()> {
+        self.sent = true;
+        let url = endpoint::with_digest(location, self.blob.descriptor().digest());
+        let mut call = self.call(Method::PUT, url, &[201, 200, 204]);
+        call.payload = self.payload(0..self.blob.descriptor().size());
+        self.store.registry.0.call_once(cx, &call).await?;
+        Ok(())
+    }
+
+    async fn in_chunks(
+        &mut self,
+        cx: &Cx,
+        attempts: &mut Attempts,
+        mut session: Session,
+    ) -> Result<()> {
+        let inner = &self.store.registry.0;
+        while let Step::Send(range) = session.next() {
+            let error = match self.send_chunk(cx, &mut session, &range).await {
+                Ok(()) => {
+                    attempts.progressed();
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let status = error.answer().map(crate::Answer::status);
+            match status {
+                Some(413) if session.shrink() => continue,
+                // Out of order: the registry has more or less than it said.
+                Some(416) => {}
+                _ => inner.pause(cx, attempts, error).await?,
+            }
+            let before = session.clone();
+            self.ask(cx, &mut session).await?;
+            if status == Some(416) && session.next() == before.next() {
+                let fault = "it refuses the chunk that it asks for";
+                return Err(self.store.fault(fault));
+            }
+        }
+        self.sent = true;
+        let digest = self.blob.descriptor().digest();
+        let url = endpoint::with_digest(session.location().clone(), digest);
+        let call = self.call(Method::PUT, url, &[201, 200, 204]);
+        inner.call_once(cx, &call).await?;
+        Ok(())
+    }
+
+    async fn send_chunk(
+        &mut self,
+        cx: &Cx,
+        session: &mut Session,
+        range: &std::ops::Range<u64>,
+    ) -> Result<()> {
+        let store = self.store;
+        // The specification says 202; ECR says 201.
+        let mut call = self.call(Method::PATCH, session.location().clone(), &[202, 201, 204]);
+        let field = HeaderValue::try_from(range::chunk(range))
+            .map_err(|_| store.fault("a range that no header may hold"))?;
+        call.headers.insert(CONTENT_RANGE, field);
+        call.payload = self.payload(range.clone());
+        let incoming = store.registry.0.call_once(cx, &call).await?;
+        session.sent(range);
+        self.moved(session, &incoming)
+    }
+
+    /// Asks the registry how much it has (distribution-spec §Getting the upload status).
+    async fn ask(&mut self, cx: &Cx, session: &mut Session) -> Result<()> {
+        let store = self.store;
+        let call = self.call(Method::GET, session.location().clone(), &[204, 200, 202]);
+        let incoming = store.registry.0.call(cx, &call).await?;
+        let field = incoming
+            .header("range")
+            .ok_or_else(|| store.fault("it does not say how much of an upload it has"))?;
+        let uploaded = range::uploaded(field)
+            .ok_or_else(|| store.fault("its `Range` of an upload is not `0-LAST`"))?;
+        session
+            .resume(uploaded)
+            .map_err(|fault| store.fault(fault))?;
+        self.moved(session, &incoming)
+    }
+
+    fn moved(&mut self, session: &mut Session, incoming: &Incoming) -> Result<()> {
+        session
+            .moved(&incoming.url, incoming.header("location"))
+            .map_err(|fault| self.store.fault(fault))?;
+        self.location = Some(session.location().clone());
+        Ok(())
+    }
+
+    fn call<'s>(&'s self, method: Method, url: Url, expected: &'s [u16]) -> Call<'s> {
+        let scopes = Scopes::push(self.store.name.path());
+        let mut call = self.store.call(method, url, scopes, expected);
+        let kind = HeaderValue::from_static("application/octet-stream");
+        call.headers.insert(CONTENT_TYPE, kind);
+        call
+    }
+
+    fn payload(&self, range: std::ops::Range<u64>) -> Payload<'_> {
+        match &self.content {
+            // Small content goes whole or, by an odd chunk size, in parts.
+            Some(content) => match (usize::try_from(range.start), usize::try_from(range.end)) {
+                (Ok(start), Ok(end)) if start <= end && end <= content.len() => {
+                    Payload::Bytes(content.slice(start..end))
+                }
+                _ => Payload::Blob(self.blob, range),
+            },
+            None => Payload::Blob(self.blob, range),
+        }
+    }
+
+    /// Fails with the source's fault if its content is not what its descriptor says.
+    async fn verify_source(&self) -> Result<()> {
+        let descriptor = self.blob.descriptor();
+        let mut content = ocicore::verified(self.blob.open(0..descriptor.size()), descriptor);
+        while content.try_next().await?.is_some() {}
+        Ok(())
+    }
+
+    /// Tells the registry to forget an upload that failed; if it does not, it will by itself.
+    async fn abandon(&mut self, cx: &Cx) {
+        if let Some(location) = self.location.take() {
+            let call = self.call(Method::DELETE, location, &[204, 200, 202]);
+            if let Err(error) = self.store.registry.0.call_once(cx, &call).await {
+                tracing::debug!(%error, "an upload was left behind");
+            }
+        }
+    }
+}
