@@ -106,6 +106,18 @@ impl From<ocicore::Error> for Failure {
     }
 }
 
+impl From<repack::Error> for Failure {
+    fn from(error: repack::Error) -> Self {
+        Self::new(error.class(), error)
+    }
+}
+
+impl From<talend::Error> for Failure {
+    fn from(error: talend::Error) -> Self {
+        Self::new(error.class(), error)
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         let class = match error.kind() {

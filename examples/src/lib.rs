@@ -4,12 +4,15 @@
 
 mod exit;
 mod failure;
+mod images;
+pub mod job2docker;
 mod place;
 mod progress;
 mod run;
 
 pub use exit::{EXIT_CODES, exit_code};
 pub use failure::{Failure, Result};
+pub use images::{registry, source_date_epoch};
 pub use place::Place;
 pub use progress::Bars;
 pub use run::{Common, Shell, completions, print, run};

@@ -1,0 +1,153 @@
+use std::{sync::Arc, time::SystemTime};
+
+use ocicore::{
+    Class, Cx, Image, ImageSource, Layout, Name, Platform, Repositories, SizeLimits, Tag, archive,
+    copy,
+};
+use ociregistry::{AuthFiles, Registry};
+
+use crate::{Failure, Place, Result};
+
+/// A client with the logins of `docker login` and `podman login`, and the environment's proxies.
+pub fn registry() -> Registry {
+    Registry::builder()
+        .keychain(AuthFiles::from_env())
+        .proxies_from_env()
+        .build()
+}
+
+/// The time that `SOURCE_DATE_EPOCH` says, in seconds after the epoch; else one second after it.
+///
+/// # Errors
+/// If it is no number.
+pub fn source_date_epoch() -> Result<SystemTime> {
+    let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.parse().map_err(|_| {
+            let error = format!("SOURCE_DATE_EPOCH is `{text}`: expected seconds after the epoch");
+            Failure::new(Class::Invalid, error)
+        })?,
+        Err(_) => 1,
+    };
+    Ok(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+}
+
+impl Place {
+    /// Opens the image for a platform that is here.
+    ///
+    /// # Errors
+    /// Those of the place; class `NotFound` if there is no such image.
+    pub async fn open(
+        &self,
+        cx: &Cx,
+        registry: &dyn Repositories,
+        platform: &Platform,
+    ) -> Result<Image> {
+        let limits = SizeLimits::default();
+        let (source, name): (Arc<dyn ImageSource>, Name) = match self {
+            Self::Registry(reference) => (
+                registry.repository(reference.repository())?,
+                reference.name(),
+            ),
+            Self::Layout(path, name) => {
+                let layout = Layout::open(path)?;
+                let root = match name {
+                    Some(name) => layout.root(name)?,
+                    None => only(self, layout.roots()?.into_iter().map(|(_, root)| root))?,
+                };
+                (Arc::new(layout), (*root.digest()).into())
+            }
+            Self::OciArchive(path, name) => {
+                let archive = archive::open(cx, path, &limits).await?;
+                let root = self.root(&archive, name.as_deref())?;
+                (Arc::new(archive), root)
+            }
+            Self::DockerArchive(path, name) => {
+                let archive = archive::open(cx, path, &limits).await?;
+                let name = name.as_ref().map(ToString::to_string);
+                let root = self.root(&archive, name.as_deref())?;
+                (Arc::new(archive), root)
+            }
+            Self::Daemon(_) => return Err(unsupported(self)),
+        };
+        Ok(Image::open(cx, &*source, &name, platform).await?)
+    }
+
+    fn root(&self, archive: &archive::Archive, name: Option<&str>) -> Result<Name> {
+        let root = match name {
+            Some(name) => archive.root(name)?.clone(),
+            None => only(self, archive.roots().iter().map(|(_, root)| root.clone()))?,
+        };
+        Ok((*root.digest()).into())
+    }
+
+    /// Writes an image here, and returns what was moved. `name` is what an archive without a name
+    /// of its own calls it.
+    ///
+    /// # Errors
+    /// Those of the place. What is there stays if it fails.
+    pub async fn write(
+        &self,
+        cx: &Cx,
+        registry: &dyn Repositories,
+        image: &Image,
+        name: &str,
+    ) -> Result<copy::Done> {
+        let (source, digest) = (Arc::new(image.clone()), *image.digest());
+        match self {
+            Self::Registry(reference) => {
+                let sink = registry.repository(reference.repository())?;
+                let root = copy::Root::tagged(digest, reference.tag().cloned());
+                let plan =
+                    copy::plan(cx, image, &*sink, &[root], &copy::Options::default()).await?;
+                Ok(copy::run(cx, plan, source, sink).await?)
+            }
+            Self::Layout(path, own) => {
+                let sink = Arc::new(Layout::open_or_create(path)?);
+                let tag: Tag = own.as_deref().unwrap_or("latest").parse()?;
+                let root = copy::Root::tagged(digest, [tag]);
+                let plan =
+                    copy::plan(cx, image, &*sink, &[root], &copy::Options::default()).await?;
+                Ok(copy::run(cx, plan, source, sink).await?)
+            }
+            Self::OciArchive(path, own) => {
+                let root = archive::Root::new(digest, [own.as_deref().unwrap_or("latest")]);
+                let file = archive::AtomicFile::create(path)?;
+                archive::write_oci(cx, source, &[root], file)
+                    .await?
+                    .commit()?;
+                Ok(copy::Done::default())
+            }
+            Self::DockerArchive(path, own) => {
+                let own = own
+                    .as_ref()
+                    .map_or_else(|| name.to_owned(), ToString::to_string);
+                let root = archive::Root::new(digest, [own]);
+                let file = archive::AtomicFile::create(path)?;
+                let platform = image.config().platform();
+                archive::write_docker(cx, source, &[root], &platform, file)
+                    .await?
+                    .commit()?;
+                Ok(copy::Done::default())
+            }
+            Self::Daemon(_) => Err(unsupported(self)),
+        }
+    }
+}
+
+/// The one root of a place that was named without one.
+fn only<T: PartialEq>(place: &Place, roots: impl Iterator<Item = T>) -> Result<T> {
+    let mut roots = roots.collect::<Vec<_>>();
+    roots.dedup();
+    let count = roots.len();
+    match roots.pop() {
+        Some(root) if count == 1 => Ok(root),
+        _ => {
+            let error = format!("{place} holds {count} images");
+            Err(Failure::new(Class::NotFound, error).with_hint("name one, as in `oci:DIR:NAME`"))
+        }
+    }
+}
+
+fn unsupported(place: &Place) -> Failure {
+    Failure::new(Class::Unsupported, format!("{place} cannot be used here"))
+}
