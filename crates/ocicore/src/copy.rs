@@ -155,9 +155,10 @@ impl Plan {
     /// # Errors
     /// The sink's.
     pub async fn without_present_blobs(mut self, cx: &Cx, sink: &dyn ImageStore) -> Result<Self> {
-        let found = self.blobs.iter().map(|blob| async move {
-            Ok::<_, crate::Error>((!sink.has_blob(cx, blob).await?).then(|| blob.clone()))
-        });
+        let mut found = Vec::with_capacity(self.blobs.len());
+        for blob in &self.blobs {
+            found.push(unless_present(cx, sink, blob));
+        }
         let found: Vec<_> = stream::iter(found)
             .buffered(self.jobs)
             .try_collect()
@@ -238,21 +239,17 @@ pub async fn run(
     sink: Arc<dyn ImageStore>,
 ) -> Result<Done> {
     let task = cx.task("copy", Some(plan.bytes()));
-    let puts = plan.blobs.iter().map(|descriptor| {
+    // Futures of named functions, collected before they run: closures over borrowed items make
+    // this future one that cannot be spawned.
+    let mut puts = Vec::with_capacity(plan.blobs.len());
+    for descriptor in &plan.blobs {
         let blob = Counted {
             blob: source.blob(descriptor),
             task: task.clone(),
             seen: Arc::new(AtomicU64::new(0)),
         };
-        let (cx, sink, size) = (cx, &sink, descriptor.size());
-        async move {
-            let stored = sink.put_blob(cx, &blob).await?;
-            // What the sink read from a file or did not need is done, too.
-            blob.task
-                .add(size.saturating_sub(blob.seen.load(Ordering::Relaxed)))?;
-            Ok::<_, crate::Error>((stored, size))
-        }
-    });
+        puts.push(put_blob(cx, &*sink, blob));
+    }
     let add = |mut done: Done, (stored, size): (Stored, u64)| async move {
         match stored {
             Stored::Present => done.present += 1,
@@ -268,13 +265,10 @@ pub async fn run(
     let puts = stream::iter(puts).buffer_unordered(jobs);
     let mut done = puts.try_fold(Done::default(), add).await?;
     for level in &plan.manifests {
-        let puts = level.iter().map(|step| async {
-            let place = match &step.tags {
-                Some(tags) => Place::Root(tags),
-                None => Place::Child,
-            };
-            sink.put_manifest(cx, &step.manifest, place).await
-        });
+        let mut puts = Vec::with_capacity(level.len());
+        for step in level {
+            puts.push(put_manifest(cx, &*sink, step));
+        }
         stream::iter(puts)
             .buffer_unordered(jobs)
             .try_collect::<()>()
@@ -282,6 +276,31 @@ pub async fn run(
         done.manifests += level.len() as u64;
     }
     Ok(done)
+}
+
+async fn unless_present(
+    cx: &Cx,
+    sink: &dyn ImageStore,
+    blob: &Descriptor,
+) -> Result<Option<Descriptor>> {
+    Ok((!sink.has_blob(cx, blob).await?).then(|| blob.clone()))
+}
+
+async fn put_blob(cx: &Cx, sink: &dyn ImageStore, blob: Counted) -> Result<(Stored, u64)> {
+    let size = blob.descriptor().size();
+    let stored = sink.put_blob(cx, &blob).await?;
+    // What the sink read from a file or did not need is done, too.
+    blob.task
+        .add(size.saturating_sub(blob.seen.load(Ordering::Relaxed)))?;
+    Ok((stored, size))
+}
+
+async fn put_manifest(cx: &Cx, sink: &dyn ImageStore, step: &Step) -> Result<()> {
+    let place = match &step.tags {
+        Some(tags) => Place::Root(tags),
+        None => Place::Child,
+    };
+    sink.put_manifest(cx, &step.manifest, place).await
 }
 
 /// Whether the root has this digest under each of its tags, or is there if it has none.
@@ -466,6 +485,17 @@ mod tests {
         let raw = RawManifest::new(MediaType::OCI_MANIFEST, json.to_string());
         store.put_manifest(&cx, &raw, Place::Child).await.unwrap();
         raw
+    }
+
+    #[test]
+    fn futures_can_be_spawned() {
+        fn spawnable<T: Send>(_: T) {}
+        let (cx, from, to) = (Cx::default(), Memory::default(), Memory::default());
+        spawnable(async move {
+            let plan = plan(&cx, &from, &to, &[], &Options::default()).await?;
+            let plan = plan.without_present_blobs(&cx, &to).await?;
+            run(&cx, plan, Arc::new(from), Arc::new(to)).await
+        });
     }
 
     #[tokio::test]
