@@ -1,1 +1,56 @@
-//! Container engine port, with an implementation for Docker and Podman sockets.
+//! A port for container engines, with an implementation for the sockets of Docker and Podman.
+//!
+//! A program that builds, runs, pulls or pushes takes an `Arc<dyn `[`ContainerEngine`]`>` and plain
+//! [`spec`]s; which engine it is, the binary decides.
+//!
+//! ```
+//! use engine::{Owner, spec::{ContainerSpec, Mount}};
+//!
+//! // What to run is data, made without an engine.
+//! let spec = ContainerSpec::new("busybox:1".parse::<ocicore::Reference>()?)
+//!     .command(["sh", "-c", "echo $GREETING > /out/hello"])
+//!     .env("GREETING", "hello")
+//!     .volume("results".parse()?, "/out");
+//! assert_eq!(spec.image().to_string(), "docker.io/library/busybox:1");
+//!
+//! // Everything that an engine makes for us carries our name.
+//! let owner = Owner::new("my-pipeline")?;
+//! assert_eq!(owner.labels()[engine::owner::OWNER], "my-pipeline");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With the feature `docker`, `Docker::connect` finds the engine as the docker CLI does, and
+//! [`run`], [`reap`] and the methods of the port do the rest:
+//!
+//! ```ignore
+//! let engine: Arc<dyn ContainerEngine> = Arc::new(Docker::connect(&cx, &Endpoint::from_env()?, owner).await?);
+//! let exit = engine::run(&cx, &engine, &spec, &Log::to(|event| eprintln!("{event:?}"))).await?;
+//! exit.success()?;
+//! ```
+
+#[cfg(feature = "docker")]
+pub mod docker;
+mod error;
+mod exit;
+#[cfg(feature = "fake")]
+pub mod fake;
+pub mod log;
+pub mod owner;
+mod port;
+mod reap;
+mod run;
+pub mod spec;
+mod temporary;
+
+#[cfg(feature = "docker")]
+pub use docker::Docker;
+pub use error::{Error, Result};
+pub use exit::Exit;
+pub use owner::Owner;
+pub use port::{
+    ContainerEngine, ContainerInfo, ContainerState, EngineEvent, EngineKind, ImageInfo,
+    ImageSummary, Label, TransferOptions, Version, VolumeInfo,
+};
+pub use reap::{Leftovers, ReapOptions, leftovers, reap};
+pub use run::{run, run_with_signals};
+pub use temporary::{Removable, Temporary};

@@ -1,0 +1,463 @@
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::{
+    errors::Error as Bollard,
+    exec::{StartExecOptions, StartExecResults},
+    models,
+    query_parameters::{
+        AttachContainerOptionsBuilder, CommitContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
+        KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+        UploadToContainerOptionsBuilder,
+    },
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, future, stream};
+use ocicore::{BoxStream, Class, Cx};
+
+use super::{Docker, cancellable, fault::Deed, output::pump, undo::or_undone};
+use crate::{
+    ContainerInfo, ContainerState, Error, Exit, Label, Result,
+    log::{Log, Tail},
+    owner::LEASE,
+    spec::{
+        CgroupNamespace, CommitSpec, ContainerId, ContainerSpec, ExecSpec, ImageId, Mount, Signal,
+    },
+};
+
+impl Docker {
+    pub(super) async fn create(&self, cx: &Cx, spec: &ContainerSpec) -> Result<ContainerId> {
+        let image = cancellable(cx, self.local_name(&spec.image)).await?;
+        let mut options = CreateContainerOptionsBuilder::new();
+        if let Some(name) = &spec.name {
+            options = options.name(name);
+        }
+        if let Some(platform) = &spec.platform {
+            options = options.platform(&platform.to_string());
+        }
+        let (options, body) = (options.build(), self.container_body(cx, spec, image));
+        let deed = match &spec.name {
+            Some(name) => Deed::new("create", "container", name),
+            None => Deed::new("create a container of", "image", &spec.image),
+        };
+        let missing = Deed::new("create a container of", "image", &spec.image);
+        let this = self.clone();
+        let make = async move {
+            match this.api().create_container(Some(options), body).await {
+                Ok(made) => made.id.parse().map_err(|error| deed.garbled(error)),
+                // Nothing but the image can be missing.
+                Err(error) => Err(match deed.bollard(error) {
+                    Error::NotFound { .. } => Error::NotFound {
+                        kind: "image",
+                        name: missing.subject().to_owned(),
+                    },
+                    error => error,
+                }),
+            }
+        };
+        let this = self.clone();
+        or_undone(cx, make, move |id| {
+            Box::pin(async move { this.remove(&Cx::default(), &id).await })
+        })
+        .await
+    }
+
+    fn container_body(
+        &self,
+        cx: &Cx,
+        spec: &ContainerSpec,
+        image: String,
+    ) -> models::ContainerCreateBody {
+        let owner = &self.inner.owner;
+        let mut labels = if spec.kept {
+            // Overrides what the image may have of a committed container.
+            let mut labels = owner.labels();
+            labels.insert(LEASE.to_owned(), String::new());
+            labels
+        } else {
+            owner.lease(cx.now())
+        };
+        labels.extend(spec.labels.clone());
+        models::ContainerCreateBody {
+            image: Some(image),
+            cmd: spec.command.clone(),
+            entrypoint: spec.entrypoint.clone().map(|words| {
+                // An empty list would be taken for none given.
+                if words.is_empty() {
+                    vec![String::new()]
+                } else {
+                    words
+                }
+            }),
+            env: Some(pairs(&spec.env)),
+            user: spec.user.clone(),
+            working_dir: spec.working_dir.clone(),
+            hostname: spec.hostname.clone(),
+            labels: Some(labels.into_iter().collect()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            host_config: Some(host_config(spec)),
+            ..Default::default()
+        }
+    }
+
+    pub(super) async fn start_it(&self, id: &ContainerId) -> Result<()> {
+        let deed = Deed::new("start", "container", id);
+        let started = self.api().start_container(id.as_str(), None).await;
+        started.map_err(|error| deed.bollard(error))
+    }
+
+    pub(super) async fn run_it(&self, id: &ContainerId, log: &Log) -> Result<Exit> {
+        let deed = Deed::new("run", "container", id);
+        let options = AttachContainerOptionsBuilder::new()
+            .stream(true)
+            .stdout(true)
+            .stderr(true)
+            .build();
+        // Before it starts, so that nothing of its output can be missed.
+        let attached = self.api().attach_container(id.as_str(), Some(options)).await;
+        let attached = attached.map_err(|error| deed.bollard(error))?;
+        self.start_it(id).await?;
+        let mut tail = Tail::default();
+        pump(&deed, attached.output, log, &mut tail).await?;
+        self.exit_of(id, tail).await
+    }
+
+    /// Waits for the end of a container.
+    pub(super) async fn exit_of(&self, id: &ContainerId, tail: Tail) -> Result<Exit> {
+        let deed = Deed::new("wait for", "container", id);
+        let mut waiting = self.api().wait_container(id.as_str(), None);
+        let code = match waiting.next().await {
+            Some(Ok(ended)) => ended.status_code,
+            // This is how bollard says that it is not 0.
+            Some(Err(Bollard::DockerContainerWaitError { error, code })) if error.is_empty() => {
+                code
+            }
+            Some(Err(error)) => return Err(deed.bollard(error)),
+            None => return Err(deed.vanished(tail, None)),
+        };
+        let found = self.api().inspect_container(id.as_str(), None).await;
+        let found = match found.map_err(|error| deed.bollard(error)) {
+            Ok(found) => found,
+            // Somebody removed it: the exit code is known all the same.
+            Err(error) if error.class() == Class::NotFound => Default::default(),
+            Err(error) => return Err(error),
+        };
+        let program = found.path.unwrap_or_else(|| id.to_string());
+        let killed = found.state.and_then(|state| state.oom_killed);
+        Ok(Exit::new(program, code, tail).killed_by_memory(killed))
+    }
+
+    pub(super) async fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()> {
+        let options = KillContainerOptionsBuilder::new()
+            .signal(&signal.to_string())
+            .build();
+        let sent = self.api().kill_container(id.as_str(), Some(options)).await;
+        sent.map_err(|error| Deed::new("signal", "container", id).bollard(error))
+    }
+
+    pub(super) async fn exec_in(
+        &self,
+        id: &ContainerId,
+        spec: &ExecSpec,
+        log: &Log,
+    ) -> Result<Exit> {
+        let deed = Deed::new("execute a command in", "container", id);
+        let config = models::ExecConfig {
+            cmd: Some(spec.command.clone()),
+            env: Some(pairs(&spec.env)),
+            user: spec.user.clone(),
+            working_dir: spec.working_dir.clone(),
+            privileged: Some(spec.privileged),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..Default::default()
+        };
+        let made = self.api().create_exec(id.as_str(), config).await;
+        let exec = made.map_err(|error| deed.bollard(error))?.id;
+        let options = StartExecOptions::default();
+        let started = self.api().start_exec(&exec, Some(options)).await;
+        let mut tail = Tail::default();
+        match started {
+            Ok(StartExecResults::Attached { output, .. }) => {
+                pump(&deed, output, log, &mut tail).await?;
+            }
+            Ok(StartExecResults::Detached) => {
+                return Err(deed.garbled("it runs detached, which nobody asked for"));
+            }
+            Err(error) => return Err(deed.bollard(error)),
+        }
+        let ended = self.api().inspect_exec(&exec).await;
+        let code = ended.map_err(|error| deed.bollard(error))?.exit_code;
+        let code = code.ok_or_else(|| deed.vanished(tail.clone(), None))?;
+        Ok(Exit::new(spec.program(), code, tail))
+    }
+
+    pub(super) async fn upload(
+        &self,
+        id: &ContainerId,
+        directory: &str,
+        tar: BoxStream<Bytes>,
+    ) -> Result<()> {
+        let deed = Deed::new("copy to", "file", format!("{id}:{directory}"));
+        let options = UploadToContainerOptionsBuilder::new()
+            .path(directory)
+            .build();
+        let (body, failed) = super::build::body(tar);
+        let sent = self.api().upload_to_container(id.as_str(), Some(options), body);
+        let sent = sent.await;
+        failed.check()?;
+        sent.map_err(|error| deed.bollard(error))
+    }
+
+    pub(super) async fn download(&self, id: &ContainerId, path: &str) -> Result<BoxStream<Bytes>> {
+        let deed = Deed::new("copy from", "file", format!("{id}:{path}"));
+        let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
+        let content = self.api().download_from_container(id.as_str(), Some(options));
+        let content = content.map_err(move |error| deed.bollard(error).into());
+        let mut content = content.boxed();
+        // The first piece tells whether there is anything.
+        match content.next().await {
+            Some(Err(error)) => Err(unwrapped(error)),
+            Some(first) => Ok(stream::once(future::ready(first)).chain(content).boxed()),
+            None => Ok(content),
+        }
+    }
+
+    pub(super) async fn commit_it(&self, cx: &Cx, spec: &CommitSpec) -> Result<ImageId> {
+        let deed = Deed::new("commit", "container", &spec.container);
+        let mut options = CommitContainerOptionsBuilder::new()
+            .container(spec.container.as_str())
+            .pause(true);
+        if let Some(reference) = &spec.tag {
+            let tag = reference.tag().map_or("latest", |tag| tag.as_str());
+            options = options.repo(&reference.repository().to_string()).tag(tag);
+        }
+        if let Some(author) = &spec.author {
+            options = options.author(author);
+        }
+        if let Some(message) = &spec.message {
+            options = options.comment(message);
+        }
+        let mut changes = spec.changes.clone();
+        // The lease is the container's, not the image's.
+        changes.push(format!("LABEL {LEASE}=\"\""));
+        let options = options.changes(&changes.join("\n")).build();
+        let this = self.clone();
+        let make = async move {
+            let config = models::ContainerConfig::default();
+            let made = this.api().commit_container(options, config).await;
+            let made = made.map_err(|error| deed.bollard(error))?;
+            made.id.trim().parse::<ImageId>().map_err(|error| deed.garbled(error))
+        };
+        let this = self.clone();
+        or_undone(cx, make, move |id| {
+            Box::pin(async move { this.remove_image_by_id(&id).await })
+        })
+        .await
+    }
+
+    pub(super) async fn container(&self, id: &ContainerId) -> Result<ContainerInfo> {
+        let deed = Deed::new("inspect", "container", id);
+        let found = self.api().inspect_container(id.as_str(), None).await;
+        let found = found.map_err(|error| deed.bollard(error))?;
+        let state = found.state.and_then(|state| state.status);
+        Ok(ContainerInfo {
+            id: parsed(&deed, found.id)?,
+            name: plain_name(found.name.as_deref().unwrap_or_default()),
+            labels: sorted(found.config.and_then(|config| config.labels)),
+            state: state_of(&state.map(|state| state.to_string()).unwrap_or_default()),
+            addresses: addresses(found.network_settings.and_then(|found| found.networks)),
+        })
+    }
+
+    pub(super) async fn list_containers(&self, labels: &[Label]) -> Result<Vec<ContainerInfo>> {
+        let deed = Deed::new("list", "container", "containers");
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&filters(labels))
+            .build();
+        let found = self.api().list_containers(Some(options)).await;
+        let mut all = found
+            .map_err(|error| deed.bollard(error))?
+            .into_iter()
+            .map(|found| {
+                let names = found.names.unwrap_or_default();
+                let state = found.state.map(|state| state.to_string());
+                let networks = found.network_settings.and_then(|found| found.networks);
+                Ok(ContainerInfo {
+                    id: parsed(&deed, found.id)?,
+                    name: plain_name(names.first().map_or("", String::as_str)),
+                    labels: sorted(found.labels),
+                    state: state_of(&state.unwrap_or_default()),
+                    addresses: addresses(networks),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(all)
+    }
+
+    pub(super) async fn remove(&self, cx: &Cx, id: &ContainerId) -> Result<()> {
+        let options = RemoveContainerOptionsBuilder::new()
+            .force(true)
+            .v(true)
+            .build();
+        let deed = Deed::new("remove", "container", id);
+        cancellable(cx, async {
+            let removed = self.api().remove_container(id.as_str(), Some(options)).await;
+            match removed.map_err(|error| deed.bollard(error)) {
+                // Somebody else is at it.
+                Err(Error::Conflict { message, .. }) if message.contains("already in progress") => {
+                    Ok(())
+                }
+                result => result,
+            }
+        })
+        .await
+    }
+}
+
+fn host_config(spec: &ContainerSpec) -> models::HostConfig {
+    let memory = spec.memory.and_then(|bytes| i64::try_from(bytes).ok());
+    models::HostConfig {
+        mounts: Some(spec.mounts.iter().map(mount).collect()),
+        network_mode: spec.network.clone(),
+        extra_hosts: Some(
+            spec.extra_hosts
+                .iter()
+                .map(|(name, address)| format!("{name}:{address}"))
+                .collect(),
+        ),
+        privileged: Some(spec.privileged),
+        init: spec.init.then_some(true),
+        cap_add: Some(spec.cap_add.clone()),
+        cap_drop: Some(spec.cap_drop.clone()),
+        security_opt: Some(spec.security_options.clone()),
+        cgroupns_mode: spec.cgroup_namespace.map(|namespace| match namespace {
+            CgroupNamespace::Private => models::HostConfigCgroupnsModeEnum::PRIVATE,
+            CgroupNamespace::Host => models::HostConfigCgroupnsModeEnum::HOST,
+        }),
+        ulimits: Some(
+            spec.ulimits
+                .iter()
+                .map(|limit| models::ResourcesUlimits {
+                    name: Some(limit.name.clone()),
+                    soft: Some(limit.soft),
+                    hard: Some(limit.hard),
+                })
+                .collect(),
+        ),
+        memory,
+        memory_swap: memory,
+        ..Default::default()
+    }
+}
+
+fn mount(mount: &Mount) -> models::Mount {
+    match mount {
+        Mount::Bind {
+            source,
+            target,
+            read_only,
+        } => models::Mount {
+            typ: Some(models::MountType::BIND),
+            source: Some(source.to_string_lossy().into_owned()),
+            target: Some(target.clone()),
+            read_only: Some(*read_only),
+            ..Default::default()
+        },
+        Mount::Volume {
+            name,
+            target,
+            read_only,
+        } => models::Mount {
+            typ: Some(models::MountType::VOLUME),
+            source: Some(name.to_string()),
+            target: Some(target.clone()),
+            read_only: Some(*read_only),
+            ..Default::default()
+        },
+        Mount::Tmpfs { target, size } => models::Mount {
+            typ: Some(models::MountType::TMPFS),
+            target: Some(target.clone()),
+            tmpfs_options: size.map(|bytes| models::MountTmpfsOptions {
+                size_bytes: i64::try_from(bytes).ok(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        },
+    }
+}
+
+fn pairs(map: &BTreeMap<String, String>) -> Vec<String> {
+    map.iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+pub(super) fn sorted(map: Option<HashMap<String, String>>) -> BTreeMap<String, String> {
+    map.unwrap_or_default().into_iter().collect()
+}
+
+pub(super) fn filters(labels: &[Label]) -> HashMap<String, Vec<String>> {
+    if labels.is_empty() {
+        return HashMap::new();
+    }
+    let labels = labels.iter().map(Label::to_string).collect();
+    HashMap::from([("label".to_owned(), labels)])
+}
+
+fn parsed<T: std::str::FromStr<Err = ocicore::Error>>(
+    deed: &Deed,
+    text: Option<String>,
+) -> Result<T> {
+    let text = text.ok_or_else(|| deed.garbled("it has no id"))?;
+    text.parse().map_err(|error| deed.garbled(error))
+}
+
+fn plain_name(name: &str) -> String {
+    name.trim_start_matches('/').to_owned()
+}
+
+fn state_of(state: &str) -> ContainerState {
+    match state {
+        // `initialized` and `configured` are Podman's.
+        "created" | "initialized" | "configured" => ContainerState::Created,
+        "running" | "paused" | "restarting" | "stopping" => ContainerState::Running,
+        _ => ContainerState::Exited,
+    }
+}
+
+fn addresses(
+    networks: Option<HashMap<String, models::EndpointSettings>>,
+) -> BTreeMap<String, String> {
+    let networks = networks.unwrap_or_default().into_iter();
+    networks
+        .filter_map(|(name, network)| Some((name, network.ip_address?)))
+        .filter(|(_, address)| !address.is_empty())
+        .collect()
+}
+
+/// Gets back our error from one of the ports.
+fn unwrapped(error: ocicore::Error) -> Error {
+    match error {
+        ocicore::Error::Store {
+            source: Some(source),
+            action,
+            subject,
+            store,
+            class,
+        } => match source.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(source) => Error::Content(ocicore::Error::Store {
+                action,
+                subject,
+                store,
+                class,
+                source: Some(source),
+            }),
+        },
+        error => Error::Content(error),
+    }
+}
