@@ -198,6 +198,12 @@ pub enum Fault {
     /// The target of a link is empty, too long or has a NUL.
     #[error("its link target is refused")]
     LinkTarget,
+    /// Two headers describe it, and not alike.
+    #[error("its {0} is there twice, and not alike")]
+    Twice(&'static str),
+    /// Sparse files are not supported.
+    #[error("it is a sparse file")]
+    Sparse,
     /// A field of its header cannot be read.
     #[error("its {0} cannot be read")]
     Field(&'static str),
@@ -211,7 +217,7 @@ impl Error {
             Self::Exists { .. } | Self::Collisions { .. } => Class::Conflict,
             Self::Limit { .. } => Class::Exhausted,
             Self::Entry {
-                fault: Fault::Encrypted | Fault::Method(_),
+                fault: Fault::Encrypted | Fault::Method(_) | Fault::Sparse,
                 ..
             } => Class::Unsupported,
             Self::File { source, .. } | Self::Io { source, .. } => match source.kind() {

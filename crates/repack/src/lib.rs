@@ -19,5 +19,5 @@ pub use merge::{Collision, Difference, Keep, Merged, merge};
 pub use ocicore::Cx;
 pub use path::{EntryPath, PathFault};
 pub use pattern::Pattern;
-pub use source::{read_at::ReadAt, zip};
+pub use source::{read_at::ReadAt, tar, zip};
 pub use tree::{Device, Entry, Kind, Metadata, Mtime, Tree};

@@ -1,2 +1,3 @@
 pub(crate) mod read_at;
+pub mod tar;
 pub mod zip;

@@ -127,17 +127,25 @@ impl<'t> Plan<'t> {
         let metadata = &entry.metadata;
         match &entry.kind {
             Kind::File(content) => match self.moved.get(path) {
+                // All names of a file have one mode and owner, those of the file.
                 Some(first) => self.header(path, Type::Hardlink(first), metadata),
                 None => self.file(path, content, metadata),
             },
             Kind::Hardlink(target) => {
                 let first = self.moved.get(target).copied().unwrap_or(target);
                 match self.tree.get(target) {
-                    Some(entry) if first == path => match &entry.kind {
-                        Kind::File(content) => self.file(path, content, &entry.metadata),
-                        _ => Ok(()),
-                    },
-                    _ => self.header(path, Type::Hardlink(first), metadata),
+                    Some(Entry {
+                        kind: Kind::File(content),
+                        metadata,
+                    }) => {
+                        if first == path {
+                            self.file(path, content, metadata)
+                        } else {
+                            self.header(path, Type::Hardlink(first), metadata)
+                        }
+                    }
+                    // Refused when the plan was made.
+                    _ => Ok(()),
                 }
             }
             Kind::Dir => self.header(path, Type::Dir, metadata),

@@ -1,0 +1,299 @@
+//! Tar archives as trees, compressed or not.
+//!
+//! ustar, PAX and GNU headers are read, and v7. Where an archive says something twice, both must be the same,
+//! for readers disagree about which one counts. It must have its end, the blocks of zeros.
+
+mod header;
+mod pax;
+mod spool;
+
+use std::{fs::File, io, path::Path, sync::Arc};
+
+use ::tar::{EntryType, Header};
+use ocicore::{Cx, SizeLimits};
+
+use self::pax::Records;
+use crate::{
+    Content, Entry, EntryPath, Error, Fault, Kind, ReadAt, Result, Tree, error::printable,
+    write::header::padding,
+};
+
+const BLOCK: u64 = 512;
+/// Largest PAX or GNU header that describes an entry; paths and attributes are far smaller.
+const LARGEST_EXTENSION: u64 = 1 << 20;
+/// Longest target of a symbolic link on Linux.
+const LONGEST_TARGET: usize = 4095;
+
+/// Indexes a tar file, which may be compressed by gzip or Zstandard: then it is unpacked into a
+/// temporary file first.
+///
+/// # Errors
+/// As [`index`], and [`Error::File`] if it cannot be opened.
+pub fn open(cx: &Cx, path: impl AsRef<Path>, limits: &SizeLimits) -> Result<Tree> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(Error::file("open", path))?;
+    index(cx, Arc::new(file), limits)
+}
+
+/// Indexes a tar archive, which may be compressed by gzip or Zstandard. Of an uncompressed one
+/// only the headers are read.
+///
+/// # Errors
+/// [`Error::Archive`] if it is compressed and damaged or has no end, [`Error::Path`] and
+/// [`Error::Entry`] for everything that is hostile or cannot be read, [`Error::Limit`].
+pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tree> {
+    let _span = tracing::debug_span!("index_tar").entered();
+    let source = spool::unpacked(cx, source, limits)?;
+    let size = source.size().map_err(failed)?;
+    let mut indexing = Indexing {
+        source,
+        size,
+        at: 0,
+        global: Records::default(),
+        entries: 0,
+        unpacked: 0,
+        limits,
+        tree: Tree::new(),
+    };
+    let task = cx.task("index", Some(size));
+    let mut reported = 0;
+    while indexing.next()? {
+        task.add(indexing.at - reported)?;
+        reported = indexing.at;
+    }
+    Ok(indexing.tree)
+}
+
+struct Indexing<'a> {
+    source: Arc<dyn ReadAt>,
+    size: u64,
+    at: u64,
+    global: Records,
+    entries: u64,
+    unpacked: u64,
+    limits: &'a SizeLimits,
+    tree: Tree,
+}
+
+/// What came before a header and describes its entry.
+#[derive(Default)]
+struct Described {
+    pax: Option<Records>,
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+}
+
+impl Described {
+    fn is_nothing(&self) -> bool {
+        self.pax.is_none() && self.name.is_none() && self.link.is_none()
+    }
+}
+
+impl Indexing<'_> {
+    /// Reads one entry with all of its headers; false at the end.
+    fn next(&mut self) -> Result<bool> {
+        let mut described = Described::default();
+        loop {
+            let start = self.at;
+            let mut block = [0; 512];
+            if self.size - start < BLOCK {
+                return Err(Error::Archive {
+                    format: "tar",
+                    source: format!("it ends at byte {start} without a block of zeros").into(),
+                });
+            }
+            self.source
+                .read_exact_at(&mut block, start)
+                .map_err(failed)?;
+            if block == [0; 512] {
+                if described.is_nothing() {
+                    return Ok(false);
+                }
+                return Err(Error::Archive {
+                    format: "tar",
+                    source: format!("it ends at byte {start} after a header for another").into(),
+                });
+            }
+            self.at += BLOCK;
+            self.entries += 1;
+            if self.entries > self.limits.entries() {
+                return Err(Error::Limit {
+                    what: "the number of headers".to_owned(),
+                    limit: self.limits.entries(),
+                });
+            }
+            let header = Header::from_byte_slice(&block);
+            let refuse = |fault| Error::Entry {
+                path: printable(&header.path_bytes()),
+                offset: start,
+                fault,
+            };
+            if !header::checksum_is_right(&block) {
+                return Err(refuse(Fault::Field("checksum")));
+            }
+            let twice = || refuse(Fault::Twice("header"));
+            match header.entry_type() {
+                EntryType::XHeader => {
+                    let records = Records::parse(&self.extension(header)?)
+                        .ok_or_else(|| refuse(Fault::Field("PAX header")))?;
+                    if described.pax.replace(records).is_some() {
+                        return Err(twice());
+                    }
+                }
+                EntryType::XGlobalHeader => {
+                    let records = Records::parse(&self.extension(header)?)
+                        .ok_or_else(|| refuse(Fault::Field("PAX header")))?;
+                    self.global.update(records);
+                }
+                EntryType::GNULongName => {
+                    let name = self.extension(header)?;
+                    if described.name.replace(header::until_nul(name)).is_some() {
+                        return Err(twice());
+                    }
+                }
+                EntryType::GNULongLink => {
+                    let link = self.extension(header)?;
+                    if described.link.replace(header::until_nul(link)).is_some() {
+                        return Err(twice());
+                    }
+                }
+                _ => {
+                    self.add(header, described, start)?;
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// Content of a header that describes the next one.
+    fn extension(&mut self, header: &Header) -> Result<Vec<u8>> {
+        let start = self.at - BLOCK;
+        let refuse = |fault| Error::Entry {
+            path: printable(&header.path_bytes()),
+            offset: start,
+            fault,
+        };
+        let size = header::size(header, None).map_err(refuse)?;
+        if size > LARGEST_EXTENSION {
+            return Err(Error::Limit {
+                what: format!("the extended header at byte {start}, {size} bytes,"),
+                limit: LARGEST_EXTENSION,
+            });
+        }
+        let end = self
+            .end(self.at, size)
+            .ok_or_else(|| refuse(Fault::Truncated))?;
+        // No more than the limit.
+        let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
+        self.source
+            .read_exact_at(&mut content, self.at)
+            .map_err(failed)?;
+        self.at = end;
+        Ok(content)
+    }
+
+    fn add(&mut self, header: &Header, described: Described, start: u64) -> Result<()> {
+        let local = described.pax.unwrap_or_default();
+        let pax = |key: &[u8]| local.get(key).or_else(|| self.global.get(key));
+        let name = match (&described.name, pax(b"path")) {
+            (Some(gnu), Some(pax)) if gnu != pax => {
+                return Err(Error::Entry {
+                    path: printable(gnu),
+                    offset: start,
+                    fault: Fault::Twice("name"),
+                });
+            }
+            (Some(name), _) => name.clone(),
+            (None, Some(name)) => name.to_vec(),
+            (None, None) => header.path_bytes().into_owned(),
+        };
+        let refuse = |fault| Error::Entry {
+            path: printable(&name),
+            offset: start,
+            fault,
+        };
+        let link = match (described.link, pax(b"linkpath")) {
+            (Some(gnu), Some(pax)) if gnu != pax => return Err(refuse(Fault::Twice("link"))),
+            (Some(link), _) => link,
+            (None, Some(link)) => link.to_vec(),
+            (None, None) => header.link_name_bytes().unwrap_or_default().into_owned(),
+        };
+        if local.is_sparse() {
+            return Err(refuse(Fault::Sparse));
+        }
+        let size = header::size(header, pax(b"size")).map_err(refuse)?;
+        let mut metadata = header::metadata(header, &pax).map_err(refuse)?;
+        metadata.xattrs = local.xattrs();
+        let path = EntryPath::parse_archived(&name)?;
+        let mut entry_type = header.entry_type();
+        if entry_type == EntryType::Regular && name.ends_with(b"/") {
+            // So v7 marks directories.
+            entry_type = EntryType::Directory;
+        }
+        let kind = match entry_type {
+            EntryType::Regular | EntryType::Continuous => {
+                let end = self
+                    .end(self.at, size)
+                    .ok_or_else(|| refuse(Fault::Truncated))?;
+                let content = Content::stored(Arc::clone(&self.source), self.at, size, None);
+                self.at = end;
+                self.unpacked = self.unpacked.saturating_add(size);
+                if self.unpacked > self.limits.unpacked() {
+                    return Err(Error::Limit {
+                        what: format!(
+                            "the content up to entry `{}`, {} bytes,",
+                            printable(&name),
+                            self.unpacked
+                        ),
+                        limit: self.limits.unpacked(),
+                    });
+                }
+                Kind::File(content)
+            }
+            // Readers do not agree whether content follows these.
+            _ if size > 0 => return Err(refuse(Fault::Field("size"))),
+            EntryType::Directory => Kind::Dir,
+            EntryType::Symlink => {
+                if link.is_empty() || link.contains(&0) || link.len() > LONGEST_TARGET {
+                    return Err(refuse(Fault::LinkTarget));
+                }
+                Kind::Symlink(link.into())
+            }
+            EntryType::Link => match EntryPath::parse_archived(&link)? {
+                Some(target) => Kind::Hardlink(target),
+                None => return Err(refuse(Fault::LinkTarget)),
+            },
+            EntryType::Fifo => Kind::Fifo,
+            EntryType::Char => Kind::CharDevice(header::device(header).map_err(refuse)?),
+            EntryType::Block => Kind::BlockDevice(header::device(header).map_err(refuse)?),
+            EntryType::GNUSparse => return Err(refuse(Fault::Sparse)),
+            _ => return Err(refuse(Fault::Kind)),
+        };
+        let is_dir = matches!(kind, Kind::Dir);
+        let Some(path) = path else {
+            // The root itself.
+            return if is_dir {
+                Ok(())
+            } else {
+                Err(refuse(Fault::Kind))
+            };
+        };
+        let entry = Entry { kind, metadata };
+        match self.tree.insert(path, entry)? {
+            Some(before) if !(before.kind.is_dir() && is_dir) => Err(refuse(Fault::Duplicate)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the next header is, if all of the content is there.
+    fn end(&self, start: u64, size: u64) -> Option<u64> {
+        let end = start.checked_add(size)?;
+        let next = end.checked_add(padding(size) as u64)?;
+        // A missing padding is noticed as a missing end.
+        (end <= self.size).then_some(next.min(self.size))
+    }
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::io("read the archive", error)
+}

@@ -1,0 +1,291 @@
+//! Tars that lie or attack: each is refused by an error that names the entry.
+
+use std::{fmt::Write as _, io::Write as _};
+
+use flate2::{Compression, write::GzEncoder};
+use repack::{Error, layer::Options};
+use tar::EntryType;
+
+use crate::support::{
+    chain, index_tar,
+    tar::{build, file, link, member, pax},
+    text, write,
+};
+
+fn refused(cases: Vec<(&str, Vec<u8>)>) -> String {
+    let mut out = String::new();
+    for (case, tar) in cases {
+        let outcome = index_tar(tar).and_then(|tree| write(&tree, &Options::default()));
+        match outcome {
+            Ok(_) => panic!("{case}: not refused"),
+            Err(error) => writeln!(out, "{case}:\n  {}", chain(&error)).unwrap(),
+        }
+    }
+    out
+}
+
+fn one(member: Vec<u8>) -> Vec<u8> {
+    build(&[file("first", b"1"), member])
+}
+
+/// A long name as GNU writes it.
+fn gnu(kind: u8, value: &[u8]) -> Vec<u8> {
+    member("././@LongLink", EntryType::new(kind), value, |header| {
+        let magic = &mut header.as_mut_bytes()[257..265];
+        magic.copy_from_slice(b"ustar  \0");
+    })
+}
+
+#[test]
+fn names_and_links_that_lead_outside() {
+    let hard = |target| one(link("x", EntryType::Link, target));
+    let cases = vec![
+        ("parent", one(file("../evil", b""))),
+        ("absolute", one(file("/etc/passwd", b""))),
+        (
+            "parent by pax",
+            build(&[pax(&[("path", "a/../../evil")]), file("x", b"")]),
+        ),
+        (
+            "parent by gnu",
+            build(&[gnu(b'L', b"../evil\0"), file("x", b"")]),
+        ),
+        (
+            "pax without a name",
+            build(&[pax(&[("path", "/")]), file("x", b"")]),
+        ),
+        (
+            "10,000 bytes",
+            build(&[pax(&[("path", &"x".repeat(10_000))]), file("x", b"")]),
+        ),
+        ("hard link outside", hard("../../etc/shadow")),
+        ("absolute hard link", hard("/etc/shadow")),
+        ("hard link to nothing", hard("missing")),
+        ("hard link to the root", hard("./")),
+        ("hard link to itself", hard("x")),
+        (
+            "hard link to a directory",
+            build(&[
+                member("d/", EntryType::Directory, b"", |_| {}),
+                link("x", EntryType::Link, "d"),
+            ]),
+        ),
+        (
+            "through a link",
+            build(&[
+                link("d", EntryType::Symlink, "/etc"),
+                file("d/passwd", b"evil"),
+            ]),
+        ),
+        ("empty link", one(link("x", EntryType::Symlink, ""))),
+    ];
+    insta::assert_snapshot!(refused(cases));
+}
+
+#[test]
+fn entries_that_collide() {
+    let cases = vec![
+        ("twice", one(file("first", b"2"))),
+        ("twice with a dot", one(file("./first", b"2"))),
+        (
+            "file, then directory",
+            one(member("first", EntryType::Directory, b"", |_| {})),
+        ),
+        ("file, then below it", one(file("first/x", b""))),
+    ];
+    insta::assert_snapshot!(refused(cases));
+}
+
+#[test]
+fn headers_that_lie() {
+    let field = |change: &dyn Fn(&mut [u8; 512])| {
+        one(member("x", EntryType::Regular, b"content", |header| {
+            change(header.as_mut_bytes());
+        }))
+    };
+    let cases = vec![
+        (
+            "checksum",
+            one({
+                let mut member = file("x", b"");
+                member[0] = b'y';
+                member
+            }),
+        ),
+        (
+            "octal garbage in mode",
+            field(&|h| h[100..108].copy_from_slice(b"rwxr-xr-")),
+        ),
+        (
+            "octal garbage in size",
+            field(&|h| h[124..136].copy_from_slice(b"-1\0\0\0\0\0\0\0\0\0\0")),
+        ),
+        (
+            "negative size in base 256",
+            field(&|h| h[124..136].fill(0xff)),
+        ),
+        (
+            "huge size in base 256",
+            field(&|h| {
+                h[124..136].copy_from_slice(&[
+                    0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                ]);
+            }),
+        ),
+        (
+            "10 TB",
+            field(&|h| h[124..136].copy_from_slice(&[0x80, 0, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0])),
+        ),
+        (
+            "octal garbage in uid",
+            field(&|h| h[108..116].copy_from_slice(b"99999999")),
+        ),
+        (
+            "octal garbage in mtime",
+            field(&|h| h[136..148].copy_from_slice(b"yesterday\0\0\0")),
+        ),
+        (
+            "size of a directory",
+            one(member("d/", EntryType::Directory, b"x", |_| {})),
+        ),
+        (
+            "size of a link",
+            one(member("l", EntryType::Symlink, b"x", |h| {
+                h.set_link_name_literal("x").unwrap();
+            })),
+        ),
+        (
+            "unknown kind",
+            one(member("x", EntryType::new(b'M'), b"", |_| {})),
+        ),
+        (
+            "sparse",
+            one(member("x", EntryType::GNUSparse, b"", |_| {})),
+        ),
+        (
+            "sparse by pax",
+            build(&[pax(&[("GNU.sparse.major", "1")]), file("x", b"")]),
+        ),
+    ];
+    insta::assert_snapshot!(refused(cases));
+}
+
+#[test]
+fn headers_that_conflict() {
+    let sized = |size: &str| {
+        build(&[
+            pax(&[("size", size)]),
+            file("x", b"content"),
+            file("y", b""),
+        ])
+    };
+    let cases = vec![
+        ("size in pax against ustar", sized("512")),
+        ("size in pax is nothing", sized("-1")),
+        ("size in pax is huge", sized("18446744073709551616")),
+        (
+            "names in gnu and pax",
+            build(&[gnu(b'L', b"a\0"), pax(&[("path", "b")]), file("x", b"")]),
+        ),
+        (
+            "links in gnu and pax",
+            build(&[
+                gnu(b'K', b"a\0"),
+                pax(&[("linkpath", "b")]),
+                link("x", EntryType::Symlink, "c"),
+            ]),
+        ),
+        (
+            "two pax headers",
+            build(&[pax(&[("uid", "1")]), pax(&[("uid", "2")]), file("x", b"")]),
+        ),
+        (
+            "two long names",
+            build(&[gnu(b'L', b"a\0"), gnu(b'L', b"b\0"), file("x", b"")]),
+        ),
+        (
+            "broken pax",
+            one(member("pax", EntryType::XHeader, b"99 path=x\n", |_| {})),
+        ),
+        (
+            "pax with nul",
+            build(&[pax(&[("path", "a\0b")]), file("x", b"")]),
+        ),
+        (
+            "large pax",
+            one(member(
+                "pax",
+                EntryType::XHeader,
+                &vec![b'x'; 2 << 20],
+                |_| {},
+            )),
+        ),
+        (
+            "uid in pax",
+            build(&[pax(&[("uid", "root")]), file("x", b"")]),
+        ),
+        (
+            "mtime in pax",
+            build(&[pax(&[("mtime", "now")]), file("x", b"")]),
+        ),
+        ("pax and then nothing", build(&[pax(&[("path", "x")])])),
+    ];
+    insta::assert_snapshot!(refused(cases));
+}
+
+#[test]
+fn archives_cut_anywhere() {
+    let tar = build(&[
+        pax(&[("path", "long")]),
+        file("a", &text(700, 1)),
+        file("b", b""),
+    ]);
+    for len in 0..=tar.len() - 1024 {
+        let error = index_tar(tar[..len].to_vec()).unwrap_err();
+        let known = matches!(
+            error,
+            Error::Archive { format: "tar", .. } | Error::Entry { .. }
+        );
+        assert!(known, "{len}: {error:?}");
+    }
+    let at = |len: usize| tar[..len].to_vec();
+    let cases = vec![
+        ("nothing", vec![]),
+        ("a header cut", at(100)),
+        ("after a pax header", at(512)),
+        ("within pax records", at(520)),
+        ("after pax records", at(1024)),
+        ("within content", at(1600)),
+        ("within padding", at(1536 + 800)),
+        ("no end", at(tar.len() - 1024)),
+    ];
+    insta::assert_snapshot!(refused(cases));
+}
+
+#[test]
+fn compressed_archives_that_are_damaged() {
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let good = gzip(&build(&[file("a", &text(5000, 1))]));
+    let changed = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x55;
+        bytes
+    };
+    let cases = vec![
+        ("wrong crc", changed(good.len() - 8)),
+        ("wrong size", changed(good.len() - 1)),
+        ("damaged stream", changed(good.len() / 2)),
+        ("cut", good[..good.len() / 2].to_vec()),
+        ("cut trailer", good[..good.len() - 3].to_vec()),
+        (
+            "wrong second member",
+            [&good[..], &changed(good.len() - 8)].concat(),
+        ),
+        ("nested", gzip(&good)),
+    ];
+    insta::assert_snapshot!(refused(cases));
+}

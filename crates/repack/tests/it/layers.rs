@@ -1,0 +1,283 @@
+//! Layers: what is in them, and that the same tree gives the same bytes.
+
+use std::num::NonZero;
+
+use ocicore::{Digest, MediaType};
+use repack::{
+    Cx, Device, Entry, Error, Kind, Mtime, Pattern, Tree, into_layer,
+    layer::{Compression, Deflated, Options},
+};
+use tar::EntryType;
+
+use crate::support::{
+    deflate, entries, gunzip, gzip, index_tar, index_zip, path, text, write,
+    zip::{Member, build},
+};
+
+/// Sizes around all thresholds of the plan.
+const SIZES: &[usize] = &[
+    0,
+    1,
+    511,
+    512,
+    513,
+    (16 << 10) - 1,
+    16 << 10,
+    (16 << 10) + 1,
+    100_000,
+    (1 << 20) - 1,
+    1 << 20,
+    (1 << 20) + 1,
+    3_000_000,
+];
+
+fn of_all_sizes() -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
+    let mut members = Vec::new();
+    let mut files = Vec::new();
+    for (seed, &size) in (0..).zip(SIZES) {
+        let content = text(size, seed);
+        let names = [
+            format!("deflated/{size:08}"),
+            format!("stored/{size:08}"),
+            format!("stored/{size:08}.jar"),
+        ];
+        members.push(Member::deflated(&names[0], &content));
+        members.push(Member::stored(&names[1], &content));
+        members.push(Member::stored(&names[2], &content));
+        files.extend(names.map(|name| (name, content.clone())));
+    }
+    files.sort();
+    (build(&members), files)
+}
+
+fn files(raw: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let all = entries(raw).into_iter();
+    let files = all.filter(|entry| entry.kind == EntryType::Regular);
+    files.map(|entry| (entry.name, entry.content)).collect()
+}
+
+#[test]
+fn content_of_any_size_arrives() {
+    let (zip, expected) = of_all_sizes();
+    let tree = index_zip(zip).unwrap();
+    let plain = Options::default().with_compression(Compression::None);
+    let (raw, written) = write(&tree, &plain).unwrap();
+    assert_eq!(files(&raw), expected);
+    assert_eq!(written.media_type, MediaType::OCI_LAYER);
+    assert_eq!(written.diff_id, written.digest);
+    for options in [
+        Options::default(),
+        Options::default().with_deflated(Deflated::Recompress),
+        Options::default().with_level(12),
+    ] {
+        let (packed, written) = write(&tree, &options).unwrap();
+        assert!(gunzip(&packed) == raw, "the same tar: {options:?}");
+        assert_eq!(written.diff_id, Digest::of(&raw));
+        assert_eq!(written.media_type, MediaType::OCI_LAYER_GZIP);
+    }
+}
+
+#[test]
+fn the_bytes_depend_neither_on_threads_nor_on_the_day() {
+    let (zip, _) = of_all_sizes();
+    let tree = index_zip(zip.clone()).unwrap();
+    let first = gzip(&tree);
+    for threads in [1, 2, 7] {
+        let options = Options::default().with_threads(NonZero::new(threads).unwrap());
+        let again = index_zip(zip.clone()).unwrap();
+        assert!(write(&again, &options).unwrap().0 == first, "{threads}");
+    }
+}
+
+#[test]
+fn deflated_content_is_copied_unless_it_is_small_or_edited() {
+    let content = text(50_000, 3);
+    let stream = deflate(&content);
+    let zip = build(&[
+        Member::deflated("a.txt", &content),
+        Member::deflated("small.txt", &content[..1000]),
+    ]);
+    let has = |layer: &[u8], stream: &[u8]| memchr::memmem::find(layer, stream).is_some();
+    let mut tree = index_zip(zip).unwrap();
+    let layer = gzip(&tree);
+    assert!(has(&layer, &stream));
+    assert!(!has(&layer, &deflate(&content[..1000])), "in a group");
+    let options = Options::default().with_deflated(Deflated::Recompress);
+    assert!(!has(&write(&tree, &options).unwrap().0, &stream));
+    tree.edit(&path("a.txt"), 1 << 20, |text| {
+        Ok::<_, String>([&text[..], b"!"].concat().into())
+    })
+    .unwrap();
+    assert!(!has(&gzip(&tree), &stream));
+}
+
+#[test]
+fn recompressed_layers_do_not_depend_on_who_made_the_zip() {
+    let content = text(50_000, 4);
+    let options = Options::default().with_deflated(Deflated::Recompress);
+    let layers = [
+        Member::deflated("a", &content),
+        Member::stored("a", &content),
+        Member::deflated("a", &content).with_descriptor(),
+    ]
+    .map(|member| {
+        write(&index_zip(build(&[member])).unwrap(), &options)
+            .unwrap()
+            .0
+    });
+    assert_eq!(layers[0], layers[1]);
+    assert_eq!(layers[0], layers[2]);
+}
+
+#[test]
+fn large_streams_are_copied_piece_by_piece() {
+    let content = text(20 << 20, 5);
+    let tree = index_zip(build(&[Member::deflated("big", &content)])).unwrap();
+    let layer = gzip(&tree);
+    assert!(memchr::memmem::find(&layer, &deflate(&content)).is_some());
+    assert!(files(&gunzip(&layer)) == [("big".to_owned(), content)]);
+}
+
+#[test]
+fn a_listing_of_every_kind() {
+    let mut tree = Tree::new();
+    let mut insert = |name: &str, entry: Entry| tree.insert(path(name), entry).unwrap();
+    insert("dir/file", Entry::file("hello").with_mode(0o4755));
+    insert("dir/link", Entry::symlink("../x"));
+    insert("a-hard-link", Entry::hardlink(path("dir/file")));
+    insert("fifo", Entry::new(Kind::Fifo));
+    let device = Device { major: 1, minor: 3 };
+    insert(
+        "null",
+        Entry::new(Kind::CharDevice(device)).with_mode(0o666),
+    );
+    insert(
+        "sda",
+        Entry::new(Kind::BlockDevice(Device { major: 8, minor: 0 })),
+    );
+    let long = "long/".repeat(60) + "name";
+    insert(&long, Entry::file("x"));
+    tree.set_owner(&"dir/**".parse().unwrap(), 1000, 1 << 30);
+    let half = Mtime {
+        seconds: 1_600_000_000,
+        nanoseconds: 500_000_000,
+    };
+    tree.set_mtime(&"null".parse().unwrap(), half);
+    let raw = gunzip(&gzip(&tree));
+    let lines: Vec<_> = entries(&raw)
+        .into_iter()
+        .filter(|entry| !entry.name.starts_with("long/") || entry.kind.is_file())
+        .map(|entry| {
+            let (uid, gid) = entry.owner;
+            let link = entry
+                .link
+                .map(|link| format!(" -> {link}"))
+                .unwrap_or_default();
+            let name = entry.name.replace(&"long/".repeat(60), "<long>/");
+            format!(
+                "{:?} {:04o} {uid}/{gid} {} {name}{link} {}",
+                entry.kind,
+                entry.mode,
+                entry.mtime,
+                entry.content.escape_ascii()
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    // And back: nothing is lost.
+    let back = index_tar(raw.clone()).unwrap();
+    assert_eq!(back.get(&path("null")).unwrap().metadata.mtime, half);
+    assert_eq!(gunzip(&gzip(&back)), raw);
+}
+
+#[test]
+fn content_comes_before_all_hard_links_to_it() {
+    let mut tree = Tree::new();
+    tree.insert(path("m"), Entry::file("x").with_mode(0o600))
+        .unwrap();
+    for link in ["z", "b", "a"] {
+        tree.insert(path(link), Entry::hardlink(path("m"))).unwrap();
+    }
+    let seen: Vec<_> = entries(&gunzip(&gzip(&tree)))
+        .into_iter()
+        .map(|entry| (entry.name, entry.mode, entry.link, entry.content))
+        .collect();
+    let link = |name: &str| (name.to_owned(), 0o600, Some("a".to_owned()), vec![]);
+    let first = ("a".to_owned(), 0o600, None, b"x".to_vec());
+    assert_eq!(seen, [first, link("b"), link("m"), link("z")]);
+}
+
+#[test]
+fn extended_attributes_go_there_and_back() {
+    let mut tree = Tree::new();
+    tree.insert(path("a"), Entry::file("x")).unwrap();
+    let metadata = tree.metadata_mut(&path("a")).unwrap();
+    metadata.xattrs.insert(
+        (*b"security.capability").into(),
+        bytes::Bytes::from_static(b"\x01\0\0\x02\0\n=\n"),
+    );
+    let expected = metadata.clone();
+    let back = index_tar(gunzip(&gzip(&tree))).unwrap();
+    assert_eq!(back.get(&path("a")).unwrap().metadata, expected);
+}
+
+#[test]
+fn a_failure_leaves_the_old_file_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("layer.tar.gz");
+    std::fs::write(&to, "old").unwrap();
+    let content = text(50_000, 6);
+    let bad = Member::deflated("bad", &content).with(|member| member.crc ^= 1);
+    let members = [Member::deflated("a", &content), bad];
+    let tree = index_zip(build(&members)).unwrap();
+    let (cx, options) = (Cx::default(), Options::default());
+    let error = into_layer(&cx, &tree, &options, &to).unwrap_err();
+    assert!(matches!(error, Error::Entry { .. }), "{error}");
+    cx.cancel();
+    let good = index_zip(build(&members[..1])).unwrap();
+    let error = into_layer(&cx, &good, &options, &to).unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error}");
+    assert_eq!(std::fs::read(&to).unwrap(), b"old");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    let written = into_layer(&Cx::default(), &good, &options, &to).unwrap();
+    assert_eq!(Digest::of(&std::fs::read(&to).unwrap()), written.digest);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_that_is_cut_meanwhile_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let zip = dir.path().join("a.zip");
+    std::fs::write(&zip, build(&[Member::deflated("a", &text(90_000, 7))])).unwrap();
+    let cx = Cx::default();
+    let tree = repack::zip::open(&cx, &zip, &ocicore::SizeLimits::default()).unwrap();
+    let file = std::fs::File::options().write(true).open(&zip).unwrap();
+    file.set_len(1000).unwrap();
+    let error = write(&tree, &Options::default()).unwrap_err();
+    insta::assert_snapshot!(crate::support::chain(&error));
+}
+
+#[test]
+fn a_writer_that_fails_ends_all_threads() {
+    struct Full(usize);
+    impl std::io::Write for Full {
+        fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+            if self.0 < buffer.len() {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            self.0 -= buffer.len();
+            Ok(buffer.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (zip, _) = of_all_sizes();
+    let mut tree = index_zip(zip).unwrap();
+    tree.set_mode(&Pattern::all(), 0o600);
+    for room in [0, 1000, 1 << 20] {
+        let (cx, options) = (Cx::default(), Options::default());
+        let error = repack::layer::write(&cx, &tree, &options, &mut Full(room)).unwrap_err();
+        assert_eq!(error.class(), ocicore::Class::Exhausted, "{error}");
+    }
+}
