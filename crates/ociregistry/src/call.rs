@@ -57,6 +57,11 @@ impl Inner {
 
     /// Sends a request once, or twice if the registry asks for credentials or for others.
     pub(crate) async fn call_once(&self, cx: &Cx, call: &Call<'_>) -> Result<Incoming> {
+        // The state of an exchange is large, and many futures hold one.
+        Box::pin(self.exchange(cx, call)).await
+    }
+
+    async fn exchange(&self, cx: &Cx, call: &Call<'_>) -> Result<Incoming> {
         // An upload's location may be elsewhere, where credentials do not belong.
         let is_ours = endpoint::is_same_origin(&call.url, call.endpoint.base());
         let target = Target {

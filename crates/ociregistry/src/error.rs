@@ -220,7 +220,7 @@ impl Answer {
             _ if self.has_code("UNSUPPORTED") => Class::Unsupported,
             409 | 412 | 416 => Class::Conflict,
             413 | 507 => Class::Exhausted,
-            499 | 500..=599 => Class::Transient,
+            499..=599 => Class::Transient,
             _ => Class::Invalid,
         }
     }

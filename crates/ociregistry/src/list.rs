@@ -181,7 +181,10 @@ impl Pages {
         let page: Page = serde_json::from_slice(&body).map_err(|error| {
             Error::protocol(&place, format!("its list cannot be read: {error}"))
         })?;
-        let entries = page.tags.or(page.repositories).unwrap_or_default();
+        // Pages come in lexical order, but what is in one may not: docker-registry sends all tags
+        // at once as they come.
+        let mut entries = page.tags.or(page.repositories).unwrap_or_default();
+        entries.sort();
         self.empty = if entries.is_empty() {
             self.empty + 1
         } else {

@@ -104,9 +104,9 @@ fn entries(index: &RawManifest) -> Result<Vec<Descriptor>> {
 fn tag_of(subject: &Digest) -> Result<Tag> {
     let algorithm: String = subject.algorithm().as_str().chars().take(32).collect();
     let encoded: String = subject.hex().chars().take(64).collect();
-    Ok(format!("{algorithm}-{encoded}")
+    format!("{algorithm}-{encoded}")
         .parse()
-        .map_err(Error::Store)?)
+        .map_err(Error::Store)
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl Attempts {
         }
         let doubled = 2f64.powi(i32::try_from(self.failed - 1).unwrap_or(i32::MAX).min(30));
         let ceiling = self.retry.base.mul_f64(doubled).min(self.retry.longest);
-        let asked = error.answer().and_then(|answer| answer.retry_after());
+        let asked = error.answer().and_then(crate::Answer::retry_after);
         let pause = ceiling
             .mul_f64(random.clamp(0.0, 1.0))
             .max(asked.unwrap_or_default());
