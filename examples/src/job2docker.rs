@@ -1,6 +1,7 @@
 //! One Talend job to an image and an archive: what `job2docker build` does.
 
 use std::{
+    fmt::Write,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -13,7 +14,7 @@ use ocicore::{
 use repack::{Mtime, Tree, layer, zip};
 use serde::Serialize;
 use talend::{
-    ConvertOptions, Converted, ImageConfig, Plan, convert,
+    ConvertOptions, Converted, ImageConfig, Inspection, Plan, convert,
     report::{Outcome as Verdict, Report},
 };
 
@@ -100,7 +101,7 @@ pub struct WrittenImage {
 /// Those of the conversion.
 pub async fn plan(cx: &Cx, request: &Request) -> Result<Outcome> {
     let request = request.clone();
-    cx.blocking(move |cx| Ok(outcome(&request, &open(&cx, &request)?)?))
+    cx.blocking(move |cx| outcome(&request, &open(&cx, &request)?))
         .await
 }
 
@@ -247,8 +248,51 @@ async fn image(
     Ok(builder.created(source_date_epoch()?).build()?)
 }
 
+/// An outcome for people.
+pub fn render(outcome: &Outcome) -> String {
+    let job = &outcome.plan.job;
+    let mut text = format!("job       {} {}\n", job.name, job.version);
+    text += &render_report(&outcome.plan.report);
+    let mut line = |key: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(text, "{key:<9} {value}");
+    };
+    if !outcome.to.is_empty() {
+        line("base", &outcome.base);
+        line("entry", &outcome.plan.image.entrypoint.join(" "));
+    }
+    if let Some(tgz) = &outcome.tgz {
+        line(
+            "archive",
+            &format_args!("{} {} bytes", tgz.digest, tgz.size),
+        );
+    }
+    if let Some(written) = &outcome.written {
+        line(
+            "layer",
+            &format_args!("{} {} bytes", written.layer.digest, written.layer.size),
+        );
+        line("image", &written.digest);
+    }
+    for place in &outcome.to {
+        line("to", place);
+    }
+    for warning in &outcome.warnings {
+        line("warning", warning);
+    }
+    text
+}
+
+/// What is in a zip, for people.
+pub fn render_inspection(found: &Inspection) -> String {
+    let mut text = format!("job       {} {}\n", found.job.name, found.job.version);
+    if let Some(studio) = &found.job.studio {
+        let _ = writeln!(text, "studio    {studio}");
+    }
+    text + &render_report(&found.report) + "\n" + &render_diffs(&found.report)
+}
+
 /// The changes of the launchers as diffs.
-pub fn render_diffs(report: &Report) -> String {
+fn render_diffs(report: &Report) -> String {
     report
         .launchers
         .iter()
@@ -257,7 +301,7 @@ pub fn render_diffs(report: &Report) -> String {
 }
 
 /// What was, or would be, done to the launchers.
-pub fn render_report(report: &Report) -> String {
+fn render_report(report: &Report) -> String {
     let mut text = String::new();
     for launcher in &report.launchers {
         let verdict = match &launcher.outcome {

@@ -1,15 +1,15 @@
 //! Talend built jobs to container images, without a container engine.
 
-use std::{fmt::Write, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use examples::{
     Common, EXIT_CODES, Failure, Place, Result, Shell, completions,
-    job2docker::{self, Base, Outcome, Request},
+    job2docker::{self, Base, Request},
     print, registry, run,
 };
 use ocicore::{Class, Cx, Platform, SizeLimits};
-use talend::{ConvertOptions, Inspection, UnsafeLaunchers};
+use talend::{ConvertOptions, UnsafeLaunchers};
 
 /// Turns the zip of a Talend built job into a container image in which java is process 1.
 #[derive(Parser, Debug)]
@@ -31,7 +31,7 @@ enum Command {
   job2docker build hello_0.1.zip --to docker://registry.example/hello:0.1 --dry-run --json
 
 SOURCE_DATE_EPOCH sets all times; without it they are one second after the epoch.")]
-    Build(Build),
+    Build(Box<Build>),
     /// Show the job in a zip, and what would become of its launchers
     Inspect {
         /// The built job
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let common = arguments.common;
     run(common, async |cx| match arguments.command {
-        Command::Build(build) => build_job(&cx, common, build).await,
+        Command::Build(build) => build_job(&cx, common, *build).await,
         Command::Inspect { zip } => inspect(&cx, common, zip).await,
         Command::Completions { shell } => {
             completions::<Arguments>(shell);
@@ -118,7 +118,7 @@ async fn build_job(cx: &Cx, common: Common, build: Build) -> Result<()> {
     } else {
         job2docker::build(cx, &registry(), &request).await?
     };
-    print(common, &outcome, render)
+    print(common, &outcome, job2docker::render)
 }
 
 async fn inspect(cx: &Cx, common: Common, zip: PathBuf) -> Result<()> {
@@ -134,13 +134,7 @@ async fn inspect(cx: &Cx, common: Common, zip: PathBuf) -> Result<()> {
             )?)
         })
         .await?;
-    print(common, &found, |Inspection { job, report, .. }| {
-        let mut text = format!("job       {} {}\n", job.name, job.version);
-        if let Some(studio) = &job.studio {
-            let _ = writeln!(text, "studio    {studio}");
-        }
-        text + &job2docker::render_report(report) + "\n" + &job2docker::render_diffs(report)
-    })?;
+    print(common, &found, job2docker::render_inspection)?;
     match found.report.unsafe_launchers().next() {
         None => Ok(()),
         Some(launcher) => {
@@ -149,37 +143,4 @@ async fn inspect(cx: &Cx, common: Common, zip: PathBuf) -> Result<()> {
                 .with_hint("see the reason above; `build --allow-unsafe` keeps it as it is"))
         }
     }
-}
-
-fn render(outcome: &Outcome) -> String {
-    let job = &outcome.plan.job;
-    let mut text = format!("job       {} {}\n", job.name, job.version);
-    text += &job2docker::render_report(&outcome.plan.report);
-    let mut line = |key: &str, value: &dyn std::fmt::Display| {
-        let _ = writeln!(text, "{key:<9} {value}");
-    };
-    if !outcome.to.is_empty() {
-        line("base", &outcome.base);
-        line("entry", &outcome.plan.image.entrypoint.join(" "));
-    }
-    if let Some(tgz) = &outcome.tgz {
-        line(
-            "archive",
-            &format_args!("{} {} bytes", tgz.digest, tgz.size),
-        );
-    }
-    if let Some(written) = &outcome.written {
-        line(
-            "layer",
-            &format_args!("{} {} bytes", written.layer.digest, written.layer.size),
-        );
-        line("image", &written.digest);
-    }
-    for place in &outcome.to {
-        line("to", place);
-    }
-    for warning in &outcome.warnings {
-        line("warning", warning);
-    }
-    text
 }
