@@ -6,9 +6,10 @@ use repack::{EntryPath, Kind, Tree, zip};
 
 use crate::{
     Error, Result, classpath_jar,
-    convert::{ConvertOptions, Layout, Move},
+    convert::Move,
     job::{JOB_INFO, Job, MAX_TEXT},
     launcher::Position,
+    options::{ConvertOptions, Layout},
     report::{Outcome, Report},
     rewrite::{self, Interpreter, Rename, RewriteOptions},
 };
@@ -23,6 +24,8 @@ pub(crate) struct Edited {
     pub(crate) report: Report,
     pub(crate) moves: Vec<Move>,
     pub(crate) interpreter: Interpreter,
+    /// The Unix launcher as it is now.
+    pub(crate) launcher: Bytes,
 }
 
 impl Edited {
@@ -46,7 +49,8 @@ impl Edited {
 
         let text = tree.read(&job.launcher, MAX_TEXT)?;
         let mut unix = rewrite::shell(&job.launcher.to_string(), &text, &rewriting);
-        replace(tree, &job.launcher, &text, unix.bytes)?;
+        let launcher = Bytes::from(unix.bytes);
+        replace(tree, &job.launcher, &text, &launcher)?;
         if let Outcome::NotALauncher { reason } = &unix.report.outcome {
             unix.report.outcome = Outcome::Unsafe {
                 position: Position::of(&text, 0),
@@ -57,7 +61,7 @@ impl Edited {
         for path in &job.windows_launchers {
             let text = tree.read(path, MAX_TEXT)?;
             let windows = rewrite::windows(&path.to_string(), &text, &rewriting);
-            replace(tree, path, &text, windows.bytes)?;
+            replace(tree, path, &text, &windows.bytes.into())?;
             launchers.push(windows.report);
         }
         rename_in_classpath_jar(tree, job, &rewriting.renames)?;
@@ -68,6 +72,7 @@ impl Edited {
             },
             moves,
             interpreter: unix.interpreter.unwrap_or_else(Interpreter::sh),
+            launcher,
         })
     }
 }
@@ -99,9 +104,9 @@ fn moves(tree: &Tree, job: &Job, layout: Layout) -> Result<Vec<Move>> {
 }
 
 /// Entries that are not edited keep their handle, and are written as they were stored.
-fn replace(tree: &mut Tree, path: &EntryPath, old: &[u8], new: Vec<u8>) -> Result<()> {
+fn replace(tree: &mut Tree, path: &EntryPath, old: &[u8], new: &Bytes) -> Result<()> {
     if old != new {
-        tree.replace(path, new.into())?;
+        tree.replace(path, new.clone().into())?;
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ pub enum Error {
         expected: String,
     },
     /// A job's name or version cannot be part of a path in an image.
-    #[error("{what} `{value}` cannot be part of a path: {expected}")]
+    #[error("{what} `{value}` cannot be used: {expected}")]
     Name {
         /// `job name`, `job version` or `parent directory`.
         what: &'static str,
@@ -63,6 +63,32 @@ pub enum Error {
         position: Position,
         /// The placeholder.
         placeholder: String,
+    },
+    /// An image was to start java without a shell, but the launcher needs one.
+    #[error("{path}:{position}: the launcher needs a shell: {reason}")]
+    NeedsShell {
+        /// The launcher.
+        path: String,
+        /// Where.
+        position: Position,
+        /// What only a shell can do.
+        reason: String,
+    },
+    /// Context variables were to come from outside, but there is no shell to pass them on.
+    #[error("job `{job}` cannot get context variables from outside: its entry point has no shell")]
+    ShellForContext {
+        /// The job.
+        job: String,
+    },
+    /// The job has no such context.
+    #[error("job `{job}` has no context `{context}`, only {}", quoted(.available))]
+    NoContext {
+        /// The job.
+        job: String,
+        /// What was asked for.
+        context: String,
+        /// What is there.
+        available: Vec<String>,
     },
     /// Two names would become one name in a registry.
     #[error("jobs `{first}` and `{second}` would both be called `{mapped}`")]

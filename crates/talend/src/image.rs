@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use repack::EntryPath;
 
-use crate::{job::Job, rewrite::Interpreter};
+use crate::job::Job;
 
 /// What the config of a job's image says, in the terms of the OCI image specification.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -18,27 +18,13 @@ pub struct ImageConfig {
     pub working_dir: String,
     /// User and group, as numbers.
     pub user: String,
-}
-
-/// Where things are in an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place<'a> {
-    /// The directory of all jobs: `/talend`.
-    pub(crate) parent: &'a EntryPath,
-    /// The directory of this job's archive in it: `<Job>_<version>`.
-    pub(crate) root: &'a EntryPath,
-}
-
-impl Place<'_> {
-    /// Absolute path in the image of a path in the job.
-    pub(crate) fn absolute(&self, path: &EntryPath) -> String {
-        format!("/{}/{}/{path}", self.parent, self.root)
-    }
+    /// Volumes.
+    pub volumes: Vec<String>,
 }
 
 /// The labels of a job: title and version of the OCI annotations specification, and under
 /// `talend.` what jobInfo says of the build.
-pub(crate) fn labels(job: &Job) -> BTreeMap<String, String> {
+pub(crate) fn labels(job: &Job, context: Option<&str>) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::from([
         ("org.opencontainers.image.title", job.name.clone()),
         ("org.opencontainers.image.version", job.version.clone()),
@@ -60,6 +46,9 @@ pub(crate) fn labels(job: &Job) -> BTreeMap<String, String> {
             labels.insert(label, value.clone());
         }
     }
+    if let Some(context) = context {
+        labels.insert("talend.job.context", context.to_owned());
+    }
     labels
         .into_iter()
         .map(|(label, value)| (label.to_owned(), value))
@@ -76,11 +65,4 @@ pub(crate) fn env(job: &Job, parent: &EntryPath) -> BTreeMap<String, String> {
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
-}
-
-/// The launcher run by its interpreter: the mode of the file and a `noexec` mount do not matter.
-pub(crate) fn script_entrypoint(interpreter: &Interpreter, launcher: &str) -> Vec<String> {
-    let mut entrypoint = interpreter.argv().to_vec();
-    entrypoint.push(launcher.to_owned());
-    entrypoint
 }

@@ -24,21 +24,26 @@
 //! ```
 
 mod classpath_jar;
+pub mod context;
 mod convert;
 mod edit;
+mod entrypoint;
 mod error;
 mod image;
 mod job;
 mod launcher;
 pub mod naming;
+mod options;
+mod prepared;
 pub mod properties;
 pub mod report;
 pub mod rewrite;
+mod wrapper;
 
-pub use convert::{
-    ConvertOptions, Converted, Inspection, Layout, Move, Plan, UnsafeLaunchers, convert, inspect,
-};
+pub use convert::{Converted, Inspection, Move, Plan, convert, inspect};
+pub use entrypoint::{ExecForm, NeedsShell, exec_form};
 pub use error::{Error, Result, UnsafeLauncher};
 pub use image::ImageConfig;
 pub use job::{ContextFile, Job, StudioVersion, default_base};
 pub use launcher::Position;
+pub use options::{ConvertOptions, Entrypoint, Layout, UnsafeLaunchers};

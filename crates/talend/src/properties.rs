@@ -9,7 +9,7 @@
 //! # Ok::<(), talend::properties::Fault>(())
 //! ```
 
-use crate::launcher::Position;
+use crate::launcher::{Position, Span};
 
 /// Keys and values in the order of the file, as `java.util.Properties.load` reads them: encoded in
 /// ISO 8859-1, with escapes and continuation lines.
@@ -29,6 +29,9 @@ pub struct Property {
     pub value: String,
     /// Line where the key begins, from 1.
     pub line: usize,
+    /// The whole logical line in the file, with its end.
+    #[serde(skip)]
+    pub(crate) span: Span,
 }
 
 /// Why a file is not a properties file.
@@ -55,6 +58,7 @@ impl Properties {
             line: 0,
         };
         while let Some((line, start)) = lines.next_logical() {
+            let span = start..lines.at;
             let mut reader = LineReader {
                 text,
                 at: start,
@@ -62,7 +66,12 @@ impl Properties {
             };
             let key = reader.key()?;
             let value = reader.value()?;
-            entries.push(Property { key, value, line });
+            entries.push(Property {
+                key,
+                value,
+                line,
+                span,
+            });
         }
         Ok(Self { entries })
     }

@@ -25,7 +25,7 @@ use crate::{
     report::{EditKind, LauncherReport, Outcome, Warning},
 };
 use edit::Edits;
-use launch::{Verdict, find_launch};
+pub(crate) use launch::{Launch, Verdict, find_launch};
 
 /// Larger files are no launchers: 1 MiB.
 const MAX_LAUNCHER: usize = 1 << 20;

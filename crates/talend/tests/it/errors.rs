@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use ocicore::Cx;
 use repack::Tree;
-use talend::{ConvertOptions, Layout, convert};
+use talend::{ConvertOptions, Entrypoint, Layout, convert};
 
 use crate::fixture::{JOB_INFO, LAUNCHER, insert, job, tree};
 
@@ -40,6 +40,10 @@ fn every_message() {
     let plain = ConvertOptions::default();
     let original = ConvertOptions::default().with_layout(Layout::Job2docker);
     let blank = ConvertOptions::default().with_parent("my jobs".parse().unwrap());
+    let exec = ConvertOptions::default().with_entrypoint(Entrypoint::Exec);
+    let exec_from_env = exec.clone().with_context_from_env("CONTEXT_");
+    let unknown = ConvertOptions::default().with_context("Prod");
+    let prefix = ConvertOptions::default().with_context_from_env("a-b");
     let cases = [
         ("empty", Tree::new(), &plain),
         ("bundle", tree(&[("OSGI-INF/a.xml", "")]), &plain),
@@ -93,6 +97,25 @@ fn every_message() {
             "name is taken",
             with("lib/routines_load.jar", "other"),
             &original,
+        ),
+        (
+            "a shell is needed",
+            with(
+                "load/load_run.sh",
+                "#!/bin/sh\njava $JAVA_OPTS a.B \"$@\"\n",
+            ),
+            &exec,
+        ),
+        ("no shell to pass variables on", job(), &exec_from_env),
+        ("no such context", job(), &unknown),
+        ("prefix", job(), &prefix),
+        (
+            "bad context",
+            with(
+                "load/demo/load_0_1/contexts/Default.properties",
+                "\n a=\\u1\n",
+            ),
+            &plain,
         ),
         (
             "damaged classpath.jar",

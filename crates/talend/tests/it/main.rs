@@ -6,3 +6,4 @@ mod errors;
 mod fixture;
 mod launchers;
 mod real;
+mod start;

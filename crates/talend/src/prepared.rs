@@ -1,0 +1,190 @@
+use std::collections::BTreeMap;
+
+use ocicore::Cx;
+use repack::{EntryPath, Tree};
+
+use crate::{
+    Error, Result, UnsafeLauncher,
+    context::{self, Context},
+    edit::Edited,
+    entrypoint::{ExecForm, NeedsShell, exec_form},
+    image::{self, ImageConfig},
+    job::{self, Job},
+    options::{ConvertOptions, Entrypoint, UnsafeLaunchers},
+    report::{Outcome, Report},
+    wrapper::{self, FromOutside, Start},
+};
+
+/// A job after all edits of its files, which still lie where they were in its archive.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) job: Job,
+    pub(crate) tree: Tree,
+    pub(crate) edited: Edited,
+    pub(crate) contexts: Vec<Context>,
+}
+
+/// A job at its place in an image.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) image: ImageConfig,
+    /// The script that starts it, for `/talend/bin/<job>`.
+    pub(crate) script: String,
+    pub(crate) exec_form: Result<ExecForm, NeedsShell>,
+}
+
+impl Prepared {
+    pub(crate) fn new(
+        cx: &Cx,
+        mut tree: Tree,
+        file_name: &str,
+        options: &ConvertOptions,
+    ) -> Result<Self> {
+        for component in options.parent.components() {
+            let component = String::from_utf8_lossy(component);
+            job::check_name("parent directory", &component)?;
+        }
+        let job = Job::discover(&tree, file_name)?;
+        let mut edited = Edited::edit(cx, &mut tree, &job, options)?;
+        refuse(&edited.report, options.unsafe_launchers)?;
+        if let Some(metadata) = tree.metadata_mut(&job.launcher) {
+            metadata.mode = 0o755;
+        }
+        let chosen = options.context.as_deref();
+        let chosen = chosen.map(|name| context::choose(&job, name)).transpose()?;
+        if options.overrides.iter().next().is_some() {
+            let default = || context::choose(&job, job.default_context().unwrap_or("Default"));
+            let file = chosen.map_or_else(default, Ok)?;
+            context::override_values(&mut tree, file, &options.overrides)?;
+        }
+        let contexts = context::contexts(&tree, &job)?;
+        edited.report.warnings.extend(context::secrets(&contexts));
+        if options.context_from_env.is_some() {
+            let names = context::variable_names(&contexts);
+            let warnings = wrapper::unreachable(&names).into_iter().map(|name| {
+                format!("context variable `{name}` cannot be the name of an environment variable")
+            });
+            edited.report.warnings.extend(warnings);
+        }
+        Ok(Self {
+            job,
+            tree,
+            edited,
+            contexts,
+        })
+    }
+
+    /// What the config of an image says when the job lies in `root`, below the parent directory.
+    pub(crate) fn place(&self, root: &EntryPath, options: &ConvertOptions) -> Result<Placed> {
+        let absolute = |path: &EntryPath| format!("/{}/{root}/{path}", options.parent);
+        let launcher = absolute(&self.job.launcher);
+        let directory = absolute(&self.job.directory);
+        let exec_form = exec_form(&self.edited.launcher, &directory);
+        let from_outside = match &options.context_from_env {
+            Some(prefix) => Some(self.from_outside(prefix, options)?),
+            None => None,
+        };
+        let start = Start {
+            context: options.context.as_deref(),
+            from_outside,
+        };
+        let mut env = image::env(&self.job, &options.parent);
+        let entrypoint = match options.entrypoint {
+            Entrypoint::Script if start.from_outside.is_some() => {
+                let script = format!("/{}/bin/{}", options.parent, self.job.name);
+                vec!["/bin/sh".to_owned(), script]
+            }
+            Entrypoint::Script => {
+                let mut argv = self.edited.interpreter.argv().to_vec();
+                argv.push(launcher.clone());
+                argv.extend(start.context.map(|context| format!("--context={context}")));
+                argv
+            }
+            Entrypoint::Exec => self.exec_entrypoint(&exec_form, &start, &mut env)?,
+        };
+        Ok(Placed {
+            image: ImageConfig {
+                entrypoint,
+                env,
+                labels: image::labels(&self.job, start.context),
+                working_dir: directory,
+                user: options.user.clone(),
+                volumes: options.volumes.clone(),
+            },
+            script: wrapper::script(&self.job, &self.edited.interpreter, &launcher, &start),
+            exec_form,
+        })
+    }
+
+    fn exec_entrypoint(
+        &self,
+        form: &Result<ExecForm, NeedsShell>,
+        start: &Start<'_>,
+        env: &mut BTreeMap<String, String>,
+    ) -> Result<Vec<String>> {
+        let needs_shell = |error: &NeedsShell| Error::NeedsShell {
+            path: self.job.launcher.to_string(),
+            position: error.position,
+            reason: error.reason.clone(),
+        };
+        let form = form.as_ref().map_err(needs_shell)?;
+        if start.from_outside.is_some() {
+            return Err(Error::ShellForContext {
+                job: self.job.name.clone(),
+            });
+        }
+        env.extend(form.env.clone());
+        let mut argv = form.argv.clone();
+        argv.extend(start.context.map(|context| format!("--context={context}")));
+        Ok(argv)
+    }
+
+    fn from_outside<'a>(
+        &'a self,
+        prefix: &'a str,
+        options: &ConvertOptions,
+    ) -> Result<FromOutside<'a>> {
+        if !wrapper::is_shell_name(prefix) {
+            return Err(Error::Name {
+                what: "prefix of environment variables",
+                value: prefix.to_owned(),
+                expected: "expected letters, digits and `_`, not beginning with a digit",
+            });
+        }
+        Ok(FromOutside {
+            prefix,
+            directory: wrapper::context_directory(&options.parent),
+            variables: context::variable_names(&self.contexts),
+        })
+    }
+}
+
+/// Turns what stops a conversion into an error.
+fn refuse(report: &Report, answer: UnsafeLaunchers) -> Result<()> {
+    let mut launchers = Vec::new();
+    for launcher in &report.launchers {
+        match &launcher.outcome {
+            Outcome::Unresolved {
+                position,
+                placeholder,
+            } => {
+                return Err(Error::Unresolved {
+                    path: launcher.path.clone(),
+                    position: *position,
+                    placeholder: placeholder.clone(),
+                });
+            }
+            Outcome::Unsafe { position, reason } => launchers.push(UnsafeLauncher {
+                path: launcher.path.clone(),
+                position: *position,
+                reason: reason.clone(),
+            }),
+            _ => {}
+        }
+    }
+    if launchers.is_empty() || answer == UnsafeLaunchers::Allow {
+        Ok(())
+    } else {
+        Err(Error::UnsafeLaunchers { launchers })
+    }
+}
