@@ -178,7 +178,7 @@ pub enum Fault {
     #[error("it is there twice")]
     Duplicate,
     /// The local header of a zip says something else than the central directory.
-    #[error("its local header has another {0} than the central directory")]
+    #[error("its local header and the central directory differ in {0}")]
     LocalHeader(&'static str),
     /// The data descriptor of a zip says something else than the central directory.
     #[error("its data descriptor differs from the central directory")]
@@ -205,8 +205,17 @@ pub enum Fault {
     #[error("it is a sparse file")]
     Sparse,
     /// A field of its header cannot be read.
-    #[error("its {0} cannot be read")]
+    #[error("its header has no valid {0}")]
     Field(&'static str),
+    /// Its name cannot be a path.
+    #[error(transparent)]
+    Name(#[from] PathFault),
+    /// It lies under another entry that is not a directory.
+    #[error("it lies under `{0}`, which is not a directory")]
+    NotDirectory(EntryPath),
+    /// It is no directory, and has the name of one that is not empty.
+    #[error("its name is that of a directory that is not empty")]
+    Directory,
 }
 
 impl Error {
@@ -228,6 +237,21 @@ impl Error {
             },
             Self::Cancelled => Class::Cancelled,
             _ => Class::Invalid,
+        }
+    }
+
+    /// An error of a path or of a tree becomes that of the entry at `offset` of an archive.
+    pub(crate) fn at(self, name: &[u8], offset: u64) -> Self {
+        let fault = match self {
+            Self::Path { fault, .. } => Fault::Name(fault),
+            Self::NotDirectory { ancestor, .. } => Fault::NotDirectory(ancestor),
+            Self::DirectoryInTheWay { .. } => Fault::Directory,
+            other => return other,
+        };
+        Self::Entry {
+            path: printable(name),
+            offset,
+            fault,
         }
     }
 

@@ -1,8 +1,4 @@
-use std::{
-    fs::File,
-    io::{self, BufWriter},
-    path::Path,
-};
+use std::{fs::File, io::BufWriter, path::Path};
 
 use ocicore::Cx;
 
@@ -41,6 +37,8 @@ pub fn into_layer(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    // Opened first, to make the rename durable in the end.
+    let opened = File::open(directory).map_err(Error::file("open", directory))?;
     let mut temporary = tempfile::Builder::new();
     temporary.prefix(".layer-");
     // As for any other file that is created: the umask says who may read it.
@@ -48,7 +46,8 @@ pub fn into_layer(
     temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let temporary = temporary
         .tempfile_in(directory)
-        .map_err(Error::file("create a file in", directory))?;
+        // The error itself has the temporary name in it.
+        .map_err(|error| Error::file("create a file in", directory)(error.kind().into()))?;
     let mut writer = BufWriter::with_capacity(256 << 10, temporary.as_file());
     let written = layer::write(cx, tree, options, &mut writer)?;
     drop(writer);
@@ -57,14 +56,10 @@ pub fn into_layer(
     temporary
         .persist(path)
         .map_err(|error| Error::file("rename", path)(error.error))?;
-    sync_directory(directory).map_err(|error| Error::file("write", path)(error))?;
-    Ok(written)
-}
-
-/// Makes the rename itself durable.
-fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) {
-        File::open(directory)?.sync_all()?;
+        opened
+            .sync_all()
+            .map_err(|error| Error::file("write", path)(error))?;
     }
-    Ok(())
+    Ok(written)
 }

@@ -224,7 +224,8 @@ impl Indexing<'_> {
         let size = header::size(header, pax(b"size")).map_err(refuse)?;
         let mut metadata = header::metadata(header, &pax).map_err(refuse)?;
         metadata.xattrs = local.xattrs();
-        let path = EntryPath::parse_archived(&name)?;
+        let named = |error: Error| error.at(&name, start);
+        let path = EntryPath::parse_archived(&name).map_err(named)?;
         let mut entry_type = header.entry_type();
         if entry_type == EntryType::Regular && name.ends_with(b"/") {
             // So v7 marks directories.
@@ -259,9 +260,9 @@ impl Indexing<'_> {
                 }
                 Kind::Symlink(link.into())
             }
-            EntryType::Link => match EntryPath::parse_archived(&link)? {
-                Some(target) => Kind::Hardlink(target),
-                None => return Err(refuse(Fault::LinkTarget)),
+            EntryType::Link => match EntryPath::parse_archived(&link) {
+                Ok(Some(target)) => Kind::Hardlink(target),
+                _ => return Err(refuse(Fault::LinkTarget)),
             },
             EntryType::Fifo => Kind::Fifo,
             EntryType::Char => Kind::CharDevice(header::device(header).map_err(refuse)?),
@@ -279,7 +280,7 @@ impl Indexing<'_> {
             };
         };
         let entry = Entry { kind, metadata };
-        match self.tree.insert(path, entry)? {
+        match self.tree.insert(path, entry).map_err(named)? {
             Some(before) if !(before.kind.is_dir() && is_dir) => Err(refuse(Fault::Duplicate)),
             _ => Ok(()),
         }

@@ -113,7 +113,9 @@ impl Indexing<'_> {
             offset: entry.header_start(),
             fault,
         };
-        let Some(path) = names::path(entry)? else {
+        let (name, start) = (entry.name_raw(), entry.header_start());
+        let path = names::path(entry).map_err(|error| error.at(name, start))?;
+        let Some(path) = path else {
             return Ok(());
         };
         if entry.encrypted() {
@@ -153,7 +155,8 @@ impl Indexing<'_> {
         let is_dir = entry.name_raw().ends_with(b"/");
         let entry = self.entry(entry, is_dir, content, &refuse)?;
         let is_dir = entry.kind.is_dir();
-        match self.tree.insert(path, entry)? {
+        let before = self.tree.insert(path, entry);
+        match before.map_err(|error| error.at(name, start))? {
             // A directory may have been made for what is in it, before it came itself.
             Some(before) if !(before.kind.is_dir() && is_dir) => Err(refuse(Fault::Duplicate)),
             _ => Ok(()),

@@ -274,7 +274,7 @@ fn entries_that_share_bytes() {
         Member::stored("b", b"x").with(|m| m.offset = Some(0)),
     ]);
     let inner = Member::stored("inner", &text(100, 1));
-    let archive = build(&[inner.clone()]);
+    let archive = build(std::slice::from_ref(&inner));
     let quoted = build(&[
         Member::stored("outer", &archive),
         inner.with(|m| m.offset = Some(30 + 5)),

@@ -1,5 +1,7 @@
 //! Integration tests: archives in, layers out, and everything hostile refused.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails should panic")]
+
 mod edits;
 mod errors;
 mod hostile_tar;

@@ -88,10 +88,10 @@ pub(super) fn check(
     let differs = |what| Err(refuse(Fault::LocalHeader(what)));
     // Encrypted or not, descriptor or not, and the encoding of the name.
     if (flags ^ central_flags) & (1 | HAS_DESCRIPTOR) != 0 {
-        return differs("flags");
+        return differs("the flags");
     }
     if u16_at(&header, 8) != method {
-        return differs("compression method");
+        return differs("the compression method");
     }
     let (name_len, extra_len) = (u16_at(&header, 26), u16_at(&header, 28));
     let (name_len, extra_len) = (usize::from(name_len), usize::from(extra_len));
@@ -99,7 +99,7 @@ pub(super) fn check(
         header = read(start, LOCAL + name_len)?;
         // The parser's name may be that of an Info-ZIP Unicode path field.
         if header[LOCAL..] != archive.central(entry.central_header_start())?.name {
-            return differs("name");
+            return differs("the name");
         }
     }
     let extra_start = start + (LOCAL + name_len) as u64;
@@ -130,10 +130,10 @@ pub(super) fn check(
     let crc = u32_at(&header, 14);
     if flags & HAS_DESCRIPTOR == 0 {
         if crc != entry.crc32() {
-            return differs("CRC-32");
+            return differs("the CRC-32");
         }
         if compressed != entry.compressed_size() || size != entry.size() {
-            return differs("size");
+            return differs("the size");
         }
         return Ok(data_start..data_end);
     }
@@ -144,7 +144,7 @@ pub(super) fn check(
         || !agrees(compressed, entry.compressed_size())
         || !agrees(size, entry.size())
     {
-        return differs("size or CRC-32");
+        return differs("the size or CRC-32");
     }
     let room = usize::try_from(archive.directory - data_end).map_or(24, |room| room.min(24));
     if !descriptor_agrees(&read(data_end, room)?, entry) {
