@@ -17,6 +17,7 @@ pub(super) async fn or_undone<T: Send + 'static>(
     make: impl Future<Output = Result<T>> + Send + 'static,
     undo: impl FnOnce(T) -> Undoing + Send + 'static,
 ) -> Result<T> {
+    cx.check()?;
     let (sender, receiver) = oneshot::channel();
     tokio::spawn(async move {
         let made = make.await.map(|value| Armed {
@@ -63,43 +64,7 @@ impl<T: Send + 'static> Drop for Armed<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    };
-
     use super::*;
-
-    #[tokio::test]
-    async fn what_nobody_waits_for_is_undone() {
-        let undone = Arc::new(AtomicU32::new(0));
-        let (go, gate) = oneshot::channel::<()>();
-        let (note, noted) = oneshot::channel();
-        let cx = Cx::default();
-        let making = or_undone(
-            &cx,
-            async move {
-                gate.await.unwrap();
-                Ok(7)
-            },
-            {
-                let undone = Arc::clone(&undone);
-                move |value| {
-                    Box::pin(async move {
-                        undone.fetch_add(value, Ordering::Relaxed);
-                        note.send(()).unwrap();
-                        Ok(())
-                    })
-                }
-            },
-        );
-        cx.cancel();
-        assert!(matches!(making.await, Err(Error::Cancelled)));
-        go.send(()).ok();
-        // Cancelled before it began, nothing was made.
-        assert!(noted.await.is_err());
-        assert_eq!(undone.load(Ordering::Relaxed), 0);
-    }
 
     #[tokio::test]
     async fn what_is_made_after_a_cancel_is_undone() {

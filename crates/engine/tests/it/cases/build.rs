@@ -1,0 +1,291 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine::{
+    Error,
+    log::Event,
+    spec::{BuildSpec, Builder, Cache, Secret},
+};
+use futures_util::{StreamExt, stream};
+use ocicore::{Blob, BoxStream, Class, Cx, Descriptor, MediaType};
+
+use crate::bench::{Bench, eventually};
+
+pub(crate) async fn an_image_is_built(bench: Arc<Bench>) {
+    let (one, two) = (bench.reference("one"), bench.reference("two"));
+    let text = "FROM BASE\nRUN echo hello && echo oops >&2 && printf '\\377x\\n'\nCMD [\"true\"]\n";
+    let spec = bench.dockerfile(text).tag(one.clone()).tag(two.clone());
+    let id = bench.build(&spec).await.unwrap();
+    let found = bench
+        .engine
+        .inspect_image(&bench.cx, &one.clone().into())
+        .await
+        .unwrap();
+    assert_eq!(found.id, id);
+    let mut wanted = vec![one.clone(), two.clone()];
+    wanted.sort();
+    assert_eq!(found.references, wanted);
+    assert_eq!(found.command, ["true"]);
+    let steps: Vec<(u32, u32, String)> = bench
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Step {
+                number: Some(number),
+                total: Some(total),
+                instruction,
+            } => Some((number, total, instruction)),
+            _ => None,
+        })
+        .collect();
+    // The classic builder makes a step of the labels.
+    assert!(steps.len() >= 3, "{steps:?}");
+    assert!(steps[1].2.starts_with("RUN echo hello"), "{steps:?}");
+    assert_eq!(steps[1].0, 2);
+    let all = bench.printed() + &bench.complained();
+    for line in ["hello\n", "oops\n", "\u{fffd}x\n"] {
+        assert!(all.contains(line), "{line:?} in {all:?}");
+    }
+    bench.remove(id).await;
+}
+
+pub(crate) async fn arguments_target_and_labels_count(bench: Arc<Bench>) {
+    let text = "FROM BASE AS first\nARG WHO=nobody\nRUN echo \"hello $WHO\" > /who\n\
+                FROM first AS second\nRUN exit 1\n";
+    let spec = bench
+        .context(&[("sub/My.Dockerfile", text)])
+        .dockerfile("sub/My.Dockerfile")
+        .arg("WHO", "you & \"me\"")
+        .target("first")
+        .label("a.b", "c \"d\"");
+    let id = bench.build(&spec).await.unwrap();
+    assert_eq!(bench.output(id, "cat /who").await, "hello you & \"me\"\n");
+    let info = bench
+        .engine
+        .inspect_image(&bench.cx, &id.into())
+        .await
+        .unwrap();
+    assert_eq!(info.labels["a.b"], "c \"d\"");
+    bench.remove(id).await;
+}
+
+pub(crate) async fn a_failed_build_is_none_although_the_tag_exists(bench: Arc<Bench>) {
+    let tag = bench.reference("x");
+    let good = bench
+        .dockerfile("FROM BASE\nRUN echo good > /x\n")
+        .tag(tag.clone());
+    let id = bench.build(&good).await.unwrap();
+    let text = "FROM BASE\nRUN echo one && echo two && exit 3\n";
+    let bad = bench.dockerfile(text).tag(tag.clone());
+    let error = bench.build(&bad).await.unwrap_err();
+    assert_eq!(error.exit_code(), Some(3), "{error:?}");
+    assert_eq!(error.tail()[error.tail().len() - 2..], ["one", "two"]);
+    match &error {
+        Error::Build { step, .. } => {
+            assert_eq!(step.as_deref(), Some("RUN echo one && echo two && exit 3"));
+        }
+        other => panic!("{other:?}"),
+    }
+    // The old image still has the name.
+    let found = bench.engine.inspect_image(&bench.cx, &tag.into()).await;
+    assert_eq!(found.unwrap().id, id);
+    bench.remove(id).await;
+}
+
+pub(crate) async fn a_syntax_error_has_file_and_line(bench: Arc<Bench>) {
+    let error = bench
+        .build(&bench.dockerfile("FROM BASE\n\nRUNN echo hi\n"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class(), Class::Invalid);
+    assert_eq!(error.to_string(), "Dockerfile:3: unknown instruction: RUNN");
+    assert!(error.hint().is_some());
+    let error = bench
+        .build(&bench.dockerfile("RUN echo hi\n"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Dockerfile { .. }), "{error:?}");
+}
+
+pub(crate) async fn a_missing_dockerfile_is_told(bench: Arc<Bench>) {
+    let spec = bench
+        .dockerfile("FROM BASE\n")
+        .dockerfile("nope/Dockerfile");
+    let error = bench.build(&spec).await.unwrap_err();
+    assert_eq!(error.to_string(), "no such file: `nope/Dockerfile`");
+    assert_eq!(error.class(), Class::NotFound);
+}
+
+pub(crate) async fn a_missing_base_image_is_told(bench: Arc<Bench>) {
+    let error = bench
+        .build(&bench.dockerfile("FROM 127.0.0.1:1/nope:1\n"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::RegistryUnreachable { .. }),
+        "{error:?}"
+    );
+    assert_eq!(error.class(), Class::Transient);
+}
+
+pub(crate) async fn a_large_context_is_refused(bench: Arc<Bench>) {
+    let spec = bench.dockerfile("FROM BASE\n").context_limit(1000);
+    let error = bench.build(&spec).await.unwrap_err();
+    assert_eq!(error.class(), Class::Exhausted);
+    assert_eq!(
+        error.to_string(),
+        "build context has 2048 bytes, the limit is 1000"
+    );
+}
+
+/// A context that ends in the middle.
+#[derive(Debug)]
+struct Broken(Descriptor);
+
+impl Blob for Broken {
+    fn descriptor(&self) -> &Descriptor {
+        &self.0
+    }
+
+    fn open(&self, _: std::ops::Range<u64>) -> BoxStream<Bytes> {
+        let error = ocicore::Error::not_found("read", "part 2", "the test");
+        stream::iter([Ok(Bytes::from(vec![0; 100])), Err(error)]).boxed()
+    }
+}
+
+pub(crate) async fn a_broken_context_is_told(bench: Arc<Bench>) {
+    let blob = Broken(Descriptor::of(MediaType::OCI_LAYER, &[0; 4096]));
+    let error = bench
+        .build(&BuildSpec::new(Arc::new(blob)))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "failed to read `part 2` in the test");
+}
+
+pub(crate) async fn earlier_results_are_taken_or_not(bench: Arc<Bench>) {
+    let name = bench.name("x");
+    let text = format!("FROM BASE\nRUN echo {name} && cat /proc/sys/kernel/random/uuid > /x\n");
+    let cached = |bench: &Bench| {
+        let events = bench.events();
+        let hits = events
+            .iter()
+            .filter(|event| matches!(event, Event::Cached { .. }));
+        hits.count()
+    };
+    let first = bench.image(&text).await;
+    assert_eq!(cached(&bench), 0);
+    let second = bench.image(&text).await;
+    assert!(cached(&bench) > 0);
+    assert_eq!(first, second);
+    let spec = bench.dockerfile(&text).cache(Cache::Ignore);
+    let third = bench.build(&spec).await.unwrap();
+    assert_ne!(first, third);
+    bench.remove(first).await;
+    bench.remove(third).await;
+}
+
+pub(crate) async fn hosts_and_network_are_set(bench: Arc<Bench>) {
+    let text = "FROM BASE\nRUN cat /etc/hosts && ls /sys/class/net\n";
+    let spec = bench
+        .dockerfile(text)
+        .cache(Cache::Ignore)
+        .network("none")
+        .extra_host("one.example", "10.1.2.3")
+        .extra_host("two.example", "10.1.2.4");
+    let id = bench.build(&spec).await.unwrap();
+    let printed = bench.printed();
+    for part in ["10.1.2.3\tone.example", "10.1.2.4\ttwo.example", "lo\n"] {
+        assert!(printed.contains(part), "{part:?} in {printed}");
+    }
+    assert!(!printed.contains("eth0"), "{printed}");
+    bench.remove(id).await;
+}
+
+pub(crate) async fn secrets_are_in_no_layer(bench: Arc<Bench>) {
+    let text = "FROM BASE\n\
+        RUN --mount=type=secret,id=token,target=/token test \"$(cat /token)\" = 'hunter 2' && echo same\n\
+        COPY . /context\n";
+    let spec = bench
+        .dockerfile(text)
+        .cache(Cache::Ignore)
+        .secret("token", Secret::new("hunter 2"));
+    assert!(!format!("{spec:?}").contains("hunter"));
+    let id = bench.build(&spec).await.unwrap();
+    assert!(bench.printed().contains("same\n"), "{:?}", bench.events());
+    assert_eq!(bench.output(id, "ls -A /context").await, "Dockerfile\n");
+    assert_eq!(bench.output(id, "cat /token || true").await, "");
+    bench.remove(id).await;
+}
+
+pub(crate) async fn a_cache_mount_survives(bench: Arc<Bench>) {
+    let id = bench.name("cache");
+    let text =
+        format!("FROM BASE\nRUN --mount=type=cache,id={id},target=/c cat /c/x; echo kept > /c/x\n");
+    let spec = bench
+        .dockerfile(&text)
+        .cache(Cache::Ignore)
+        .builder(Builder::BuildKit);
+    let first = bench.build(&spec).await.unwrap();
+    assert!(!bench.printed().contains("kept\n"), "{:?}", bench.events());
+    let second = bench.build(&spec).await.unwrap();
+    assert!(bench.printed().contains("kept\n"), "{:?}", bench.events());
+    bench.remove(second).await;
+    if first != second {
+        bench.remove(first).await;
+    }
+}
+
+fn slow(bench: &Bench) -> BuildSpec {
+    let name = bench.name("x");
+    let text = format!(
+        "FROM BASE\nENV MARK={name}\nRUN echo {name} > /x\n\
+         RUN echo ready && sleep 60\nRUN echo never\n"
+    );
+    bench.dockerfile(&text).tag(bench.reference("x"))
+}
+
+/// Whether there is an image of the slow build, also one that has no label yet. Others build at the
+/// same time, so that images come and go.
+async fn has_remains(bench: &Bench) -> bool {
+    let mark = format!("MARK={}", bench.name("x"));
+    let cx = Cx::default();
+    for image in bench.engine.images(&cx, &[]).await.unwrap() {
+        match bench.engine.inspect_image(&cx, &image.id.into()).await {
+            Ok(info) if info.env.contains(&mark) => return true,
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.class(), Class::NotFound, "{error:?}"),
+        }
+    }
+    false
+}
+
+async fn nothing_is_left(bench: &Bench) {
+    eventually("the build's images are gone", async || {
+        !has_remains(bench).await
+    })
+    .await;
+    bench.is_clean().await;
+}
+
+pub(crate) async fn a_cancelled_build_leaves_nothing(bench: Arc<Bench>) {
+    let building = tokio::spawn({
+        let bench = Arc::clone(&bench);
+        async move { bench.build(&slow(&bench)).await }
+    });
+    bench.wait_for_line("ready\n").await;
+    assert!(has_remains(&bench).await, "the test would find them");
+    bench.cx.cancel();
+    assert!(matches!(building.await.unwrap(), Err(Error::Cancelled)));
+    nothing_is_left(&bench).await;
+}
+
+pub(crate) async fn a_dropped_build_leaves_nothing(bench: Arc<Bench>) {
+    let building = tokio::spawn({
+        let bench = Arc::clone(&bench);
+        async move { bench.build(&slow(&bench)).await }
+    });
+    bench.wait_for_line("ready\n").await;
+    building.abort();
+    assert!(building.await.is_err());
+    nothing_is_left(&bench).await;
+}

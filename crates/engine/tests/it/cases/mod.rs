@@ -1,0 +1,51 @@
+mod build;
+mod run;
+
+/// Each case as a test on either engine.
+macro_rules! suite {
+    ($($module:ident::$case:ident),* $(,)?) => {
+        mod docker {
+            $(#[test] fn $case() {
+                crate::bench::on("DOCKER_HOST", stringify!($case), super::$module::$case);
+            })*
+        }
+        mod podman {
+            $(#[test] fn $case() {
+                crate::bench::on("PODMAN_HOST", stringify!($case), super::$module::$case);
+            })*
+        }
+    };
+}
+
+suite![
+    build::an_image_is_built,
+    build::arguments_target_and_labels_count,
+    build::a_failed_build_is_none_although_the_tag_exists,
+    build::a_syntax_error_has_file_and_line,
+    build::a_missing_dockerfile_is_told,
+    build::a_missing_base_image_is_told,
+    build::a_large_context_is_refused,
+    build::a_broken_context_is_told,
+    build::earlier_results_are_taken_or_not,
+    build::hosts_and_network_are_set,
+    build::secrets_are_in_no_layer,
+    build::a_cache_mount_survives,
+    build::a_cancelled_build_leaves_nothing,
+    build::a_dropped_build_leaves_nothing,
+    run::a_command_runs_to_its_end,
+    run::a_container_is_as_its_spec_says,
+    run::mounts_are_there,
+    run::limits_hold,
+    run::rights_are_given_and_taken,
+    run::failures_are_told_apart,
+    run::too_much_memory_is_told,
+    run::a_time_limit_holds,
+    run::signals_are_passed_on,
+    run::a_name_can_be_had_once,
+    run::much_output_is_not_lost,
+    run::a_cancelled_run_leaves_nothing,
+    run::a_dropped_run_leaves_nothing,
+    run::commands_run_in_a_container,
+    run::files_are_copied_in_and_out,
+    run::a_container_becomes_an_image,
+];
