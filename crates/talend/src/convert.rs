@@ -8,6 +8,7 @@ use crate::{
     entrypoint::{ExecForm, NeedsShell},
     image::ImageConfig,
     job::Job,
+    layers::{self, LayerOptions, Layers, Placement},
     options::{ConvertOptions, Layout},
     prepared::Prepared,
     report::Report,
@@ -39,6 +40,8 @@ pub struct Plan {
     pub report: Report,
     /// Files that get another name, within the job.
     pub moves: Vec<Move>,
+    /// What only the build needed, as paths within the job: archives keep it, images do not.
+    pub residue: Vec<EntryPath>,
     /// Config of an image of this job alone.
     pub image: ImageConfig,
     /// The `java` command that the launcher comes down to, if it does.
@@ -76,16 +79,27 @@ impl Converted {
     /// # Errors
     /// [`Error::Tree`](crate::Error::Tree) if a path becomes too long.
     pub fn into_image_tree(self) -> Result<Tree> {
-        let mut tree = self.tree;
-        tree.prefix(&self.parent)?;
-        let within = |path: &str| -> Result<EntryPath> { Ok(self.parent.join(&path.parse()?)?) };
-        tree.insert(within("config")?, Entry::dir())?;
-        if let Some(script) = self.script {
-            let path = within(&format!("bin/{}", self.plan.job.name))?;
-            tree.insert(path, Entry::file(script).with_mode(0o755))?;
-        }
-        set_owner(&mut tree, self.mtime);
-        Ok(tree)
+        let scripts = self.script.map(|script| (self.plan.job.name, script));
+        image_tree(self.tree, &self.parent, scripts, self.mtime)
+    }
+
+    /// The layers of an image: libraries apart from the job, without residue of the build. See
+    /// [`layers`](crate::layers).
+    ///
+    /// # Errors
+    /// [`Error::Tree`](crate::Error::Tree), and [`Error::Read`](crate::Error::Read) if an archive
+    /// lies about a library.
+    pub fn into_layers(self, cx: &Cx, options: &LayerOptions) -> Result<Layers> {
+        let root = self.parent.join(&self.plan.job.root().parse()?)?;
+        let residue = self.plan.residue.iter().map(|path| root.join(path));
+        let placement = Placement {
+            name: self.plan.job.name.clone(),
+            residue: residue.collect::<Result<_, _>>()?,
+            root,
+        };
+        let (parent, mtime) = (self.parent.clone(), self.mtime);
+        let tree = self.into_image_tree()?;
+        layers::split(cx, tree, &parent, &[placement], mtime, options)
     }
 }
 
@@ -123,6 +137,7 @@ pub fn convert(
 ) -> Result<Converted> {
     let prepared = Prepared::new(cx, tree, file_name, options)?;
     let root: EntryPath = prepared.job.root().parse()?;
+    let residue = layers::residue(&prepared.tree, &prepared.job)?;
     let placed = prepared.place(&root, options)?;
     let mut tree = prepared.tree;
     tree.prefix(&root)?;
@@ -138,6 +153,7 @@ pub fn convert(
             layout: options.layout,
             report: prepared.edited.report,
             moves: prepared.edited.moves,
+            residue,
             image: placed.image,
             exec_form,
             needs_shell,
@@ -146,6 +162,24 @@ pub fn convert(
         mtime: options.mtime,
         script: options.context_from_env.as_ref().map(|_| placed.script),
     })
+}
+
+/// Puts jobs under `parent`, with an empty directory for a volume of context files and with the
+/// scripts that start them.
+pub(crate) fn image_tree(
+    mut tree: Tree,
+    parent: &EntryPath,
+    scripts: impl IntoIterator<Item = (String, String)>,
+    mtime: Mtime,
+) -> Result<Tree> {
+    tree.prefix(parent)?;
+    tree.insert(parent.join(&"config".parse()?)?, Entry::dir())?;
+    for (name, script) in scripts {
+        let path = parent.join(&format!("bin/{name}").parse()?)?;
+        tree.insert(path, Entry::file(script).with_mode(0o755))?;
+    }
+    set_owner(&mut tree, mtime);
+    Ok(tree)
 }
 
 /// Root owns everything, and nothing tells when it was made.

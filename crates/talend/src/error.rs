@@ -116,6 +116,14 @@ pub enum Error {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A file of the job cannot be read.
+    #[error("failed to read `{path}`")]
+    Read {
+        /// The file, as in the image.
+        path: String,
+        /// The cause; of what archives declare wrongly, too.
+        source: std::io::Error,
+    },
     /// Reading or editing the tree failed.
     #[error(transparent)]
     Tree(#[from] repack::Error),

@@ -32,6 +32,7 @@ mod error;
 mod image;
 mod job;
 mod launcher;
+pub mod layers;
 pub mod naming;
 mod options;
 mod prepared;

@@ -5,5 +5,6 @@ mod convert;
 mod errors;
 mod fixture;
 mod launchers;
+mod layers;
 mod real;
 mod start;
