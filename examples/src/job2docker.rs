@@ -76,7 +76,7 @@ pub struct Outcome {
     pub platform: String,
     /// Where the image goes.
     pub to: Vec<String>,
-    /// What surprises.
+    /// What surprises, beyond the report.
     pub warnings: Vec<String>,
     /// The archive, once it is written.
     pub tgz: Option<layer::Written>,
@@ -175,7 +175,7 @@ fn open(cx: &Cx, request: &Request) -> Result<Converted> {
 fn outcome(request: &Request, converted: &Converted) -> Result<Outcome> {
     let plan = converted.plan.clone();
     let base = base(request, &plan)?;
-    let mut warnings = plan.report.warnings.clone();
+    let mut warnings = Vec::new();
     if base == Base::Scratch && !request.to.is_empty() {
         warnings.push(
             "the image is built on nothing: it holds neither a shell nor java to run the launcher"
