@@ -30,6 +30,18 @@ impl Failure {
         self
     }
 
+    /// Says what was being done.
+    pub fn context(self, doing: impl Into<String>) -> Self {
+        let context = Context {
+            doing: doing.into(),
+            source: self.error,
+        };
+        Self {
+            error: Box::new(context),
+            ..self
+        }
+    }
+
     /// Kind of failure, which decides the exit code.
     pub fn class(&self) -> Class {
         self.class
@@ -61,6 +73,25 @@ impl Failure {
             Ok(()) => text,
             Err(fmt::Error) => self.to_string(),
         }
+    }
+}
+
+/// An error with what was being done.
+#[derive(Debug)]
+struct Context {
+    doing: String,
+    source: Box<dyn StdError + Send + Sync>,
+}
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.doing)
+    }
+}
+
+impl StdError for Context {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.source)
     }
 }
 
@@ -108,13 +139,27 @@ impl From<ocicore::Error> for Failure {
 
 impl From<repack::Error> for Failure {
     fn from(error: repack::Error) -> Self {
-        Self::new(error.class(), error)
+        let broken = matches!(error, repack::Error::Archive { format: "zip", .. });
+        let failure = Self::new(error.class(), error);
+        match broken {
+            true => failure.with_hint("is the file whole? `unzip -t FILE` tells"),
+            false => failure,
+        }
     }
 }
 
 impl From<talend::Error> for Failure {
     fn from(error: talend::Error) -> Self {
-        Self::new(error.class(), error)
+        let hint = match &error {
+            talend::Error::NoJob { .. } => {
+                "build the job in Talend Studio as a standalone job with shell launchers"
+            }
+            talend::Error::UnsafeLaunchers { .. } => {
+                "start java as the last command of the launcher, or keep it by `--allow-unsafe`"
+            }
+            _ => return Self::new(error.class(), error),
+        };
+        Self::new(error.class(), error).with_hint(hint)
     }
 }
 

@@ -5,13 +5,14 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
+    time::SystemTime,
 };
 
 use ocicore::{
     Cx, Digest, FileBlob, Image, ImageBuilder, Layer, Platform, Reference, Repositories,
     SizeLimits, copy,
 };
-use repack::{Mtime, Tree, layer, zip};
+use repack::{Mtime, layer, zip};
 use serde::Serialize;
 use talend::{
     ConvertOptions, Converted, ImageConfig, Inspection, Plan, convert,
@@ -162,14 +163,18 @@ pub async fn build(cx: &Cx, registry: &dyn Repositories, request: &Request) -> R
 }
 
 fn open(cx: &Cx, request: &Request) -> Result<Converted> {
-    let tree: Tree = zip::open(cx, &request.zip, &SizeLimits::default())?;
     let epoch = source_date_epoch()?;
     let seconds = epoch
-        .duration_since(std::time::SystemTime::UNIX_EPOCH)
-        .map_or(1, |d| d.as_secs());
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(1, |since| since.as_secs());
     let mtime = Mtime::from_seconds(i64::try_from(seconds).unwrap_or(1));
     let options = request.options.clone().with_mtime(mtime);
-    Ok(convert(cx, tree, &file_name(&request.zip), &options)?)
+    let work = || {
+        let tree = zip::open(cx, &request.zip, &SizeLimits::default())?;
+        Ok(convert(cx, tree, &file_name(&request.zip), &options)?)
+    };
+    let named = format!("cannot convert `{}`", request.zip.display());
+    work().map_err(|failure: Failure| failure.context(named))
 }
 
 fn outcome(request: &Request, converted: &Converted) -> Result<Outcome> {
