@@ -165,7 +165,8 @@ impl ImageSink for ServerRepository {
             return Ok(Stored::Mounted);
         }
         let task = cx.task("push", Some(descriptor.size()));
-        let content = ocicore::verified(blob.open(0..descriptor.size()), descriptor)
+        let content = ocicore::verified(blob.open(0..descriptor.size()), descriptor);
+        let content = until_cancelled(cx, content)
             .map(move |chunk| {
                 let chunk = chunk?;
                 task.add(chunk.len() as u64)?;
@@ -250,6 +251,16 @@ impl Blob for ServerBlob {
     fn origin(&self) -> Option<&Repository> {
         Some(&self.repository.name)
     }
+}
+
+/// Ends with an error when `cx` is cancelled, even while `content` stalls.
+fn until_cancelled(cx: &Cx, content: BoxStream<Bytes>) -> BoxStream<Bytes> {
+    let end = cx.clone();
+    let cancelled = stream::iter(Some(())).filter_map(move |()| {
+        let cancelled = end.check().err();
+        std::future::ready(cancelled.map(|cancelled| Err(cancelled.into())))
+    });
+    content.take_until(cx.cancelled()).chain(cancelled).boxed()
 }
 
 /// An error as the ports have it, with ours as its source.

@@ -1,0 +1,8 @@
+//! The server over HTTP, its storages, and the view without HTTP.
+
+mod auth;
+mod client;
+mod pull;
+mod push;
+mod storage;
+mod suite;

@@ -1,0 +1,273 @@
+//! Pulling, listing and deleting over HTTP (distribution-spec §Pull, §Content Discovery, §Content
+//! Management).
+
+use ocicore::{Digest, MediaType};
+use serde_json::{Value, json};
+
+use crate::client::{Peer, descriptor, header};
+
+#[tokio::test]
+async fn a_manifest_is_had_by_tag_and_digest() {
+    Peer::each(async |peer| {
+        let image = peer.push_image("a/b", "1", b"layer").await;
+        let digest = Digest::of(image.as_bytes());
+        for reference in [
+            "1".to_owned(),
+            digest.to_string(),
+            "1?ns=docker.io".to_owned(),
+        ] {
+            let path = format!("/v2/a/b/manifests/{reference}");
+            for method in ["GET", "HEAD"] {
+                let found = peer
+                    .request(method, &path)
+                    .header("accept", "application/x-none")
+                    .send()
+                    .await
+                    .unwrap();
+                assert_eq!(found.status(), 200);
+                assert_eq!(header(&found, "content-length"), image.len().to_string());
+                assert_eq!(
+                    header(&found, "content-type"),
+                    MediaType::OCI_MANIFEST.as_str()
+                );
+                assert_eq!(header(&found, "docker-content-digest"), digest.to_string());
+                let body = if method == "GET" { image.as_str() } else { "" };
+                assert_eq!(found.text().await.unwrap(), body);
+            }
+            let again = peer
+                .request("GET", &path)
+                .header("if-none-match", format!("\"{digest}\""));
+            assert_eq!(again.send().await.unwrap().status(), 304);
+        }
+        peer.refused("GET", "/v2/a/b/manifests/2", 404, "MANIFEST_UNKNOWN")
+            .await;
+        peer.refused(
+            "GET",
+            &format!("/v2/a/manifests/{digest}"),
+            404,
+            "MANIFEST_UNKNOWN",
+        )
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_blob_is_had_by_range() {
+    Peer::each(async |peer| {
+        let digest = peer.push_blob("a", b"0123456789").await;
+        let path = format!("/v2/a/blobs/{digest}");
+        for (range, status, content_range, text) in [
+            ("bytes=0-3", 206, "bytes 0-3/10", "0123"),
+            ("bytes=8-", 206, "bytes 8-9/10", "89"),
+            ("bytes=-2", 206, "bytes 8-9/10", "89"),
+            ("bytes=5-100", 206, "bytes 5-9/10", "56789"),
+            ("bytes=0-1,3-4", 200, "", "0123456789"),
+            ("lines=1-2", 200, "", "0123456789"),
+        ] {
+            let found = peer
+                .request("GET", &path)
+                .header("range", range)
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(found.status(), status, "{range}");
+            assert_eq!(header(&found, "content-range"), content_range, "{range}");
+            assert_eq!(header(&found, "content-length"), text.len().to_string());
+            assert_eq!(found.text().await.unwrap(), text, "{range}");
+        }
+        for range in ["bytes=10-", "bytes=5-0", "bytes=-0"] {
+            let found = peer
+                .request("GET", &path)
+                .header("range", range)
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(header(&found, "content-range"), "bytes */10");
+            crate::client::expect_fault(found, 416, "RANGE_INVALID").await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lists_come_in_pages() {
+    Peer::each(async |peer| {
+        for tag in ["b", "a", "c.1", "C", "_x"] {
+            peer.push_image("r/s", tag, b"layer").await;
+        }
+        peer.push_image("r", "x", b"layer").await;
+        for (list, field, all) in [
+            (
+                "/v2/r/s/tags/list",
+                "tags",
+                json!(["C", "_x", "a", "b", "c.1"]),
+            ),
+            ("/v2/_catalog", "repositories", json!(["r", "r/s"])),
+        ] {
+            for n in 1..6 {
+                let (mut next, mut found) = (Some(format!("{list}?n={n}")), Vec::new());
+                while let Some(path) = next {
+                    let page = peer.send("GET", &path).await;
+                    next = header(&page, "link")
+                        .strip_prefix('<')
+                        .and_then(|link| link.split_once('>'))
+                        .map(|(path, rel)| {
+                            assert_eq!(rel, "; rel=\"next\"");
+                            path.to_owned()
+                        });
+                    let page: Value = page.json().await.unwrap();
+                    let items = page[field].as_array().unwrap();
+                    assert!((1..=n).contains(&items.len()));
+                    found.extend(items.clone());
+                }
+                assert_eq!(Value::from(found), all, "{list} by {n}");
+            }
+            let none: Value = peer
+                .send("GET", &format!("{list}?n=0"))
+                .await
+                .json()
+                .await
+                .unwrap();
+            assert_eq!(none[field], json!([]));
+            peer.refused("GET", &format!("{list}?n=-1"), 400, "UNSUPPORTED")
+                .await;
+        }
+        let after: Value = peer
+            .send("GET", "/v2/r/s/tags/list?last=aa")
+            .await
+            .json()
+            .await
+            .unwrap();
+        assert_eq!(after["tags"], json!(["b", "c.1"]));
+        peer.refused("GET", "/v2/none/tags/list", 404, "NAME_UNKNOWN")
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn referrers_are_listed() {
+    Peer::each(async |peer| {
+        let image = peer.push_image("a", "1", b"layer").await;
+        let subject = Digest::of(image.as_bytes());
+        let path = format!("/v2/a/referrers/{subject}");
+        let list = async |query: &str| {
+            let found = peer.send("GET", &format!("{path}{query}")).await;
+            assert_eq!(found.status(), 200);
+            assert_eq!(
+                header(&found, "content-type"),
+                MediaType::OCI_INDEX.as_str()
+            );
+            let applied = header(&found, "oci-filters-applied");
+            assert_eq!(applied == "artifactType", query.contains("artifactType"));
+            (header(&found, "link"), found.json::<Value>().await.unwrap())
+        };
+        assert_eq!(list("").await.1["manifests"], json!([]));
+        peer.push_blob("a", b"{}").await;
+        let mut digests = Vec::new();
+        for (artifact_type, note) in [
+            (Some("x/sbom"), "one"),
+            (Some("x/sig"), "two"),
+            (None, "three"),
+        ] {
+            let mut manifest = json!({
+                "schemaVersion": 2,
+                "mediaType": MediaType::OCI_MANIFEST,
+                "config": descriptor("x/config".parse().unwrap(), b"{}"),
+                "layers": [],
+                "subject": descriptor(MediaType::OCI_MANIFEST, image.as_bytes()),
+                "annotations": { "note": note },
+            });
+            if let Some(artifact_type) = artifact_type {
+                manifest["artifactType"] = artifact_type.into();
+            }
+            let manifest = manifest.to_string();
+            let digest = Digest::of(manifest.as_bytes());
+            let put = peer
+                .put_manifest("a", &digest.to_string(), MediaType::OCI_MANIFEST, &manifest)
+                .await;
+            assert_eq!(header(&put, "oci-subject"), subject.to_string());
+            digests.push((
+                digest,
+                artifact_type.unwrap_or("x/config"),
+                note,
+                manifest.len(),
+            ));
+        }
+        let (_, all) = list("").await;
+        assert_eq!(all["manifests"].as_array().unwrap().len(), 3);
+        for (digest, artifact_type, note, size) in &digests {
+            let (_, found) = list(&format!("?artifactType={artifact_type}")).await;
+            let expected = json!([{
+                "mediaType": MediaType::OCI_MANIFEST,
+                "digest": digest,
+                "size": size,
+                "artifactType": artifact_type,
+                "annotations": { "note": note },
+            }]);
+            assert_eq!(found["manifests"], expected);
+        }
+        let (link, first) = list("?n=2").await;
+        assert_eq!(first["manifests"].as_array().unwrap().len(), 2);
+        let next = link.split(['<', '>']).nth(1).unwrap().replace(&path, "");
+        let (link, rest) = list(&next).await;
+        assert_eq!(rest["manifests"].as_array().unwrap().len(), 1);
+        assert_eq!(link, "");
+
+        let gone = format!("/v2/a/manifests/{}", digests[0].0);
+        assert_eq!(peer.send("DELETE", &gone).await.status(), 202);
+        assert_eq!(list("").await.1["manifests"].as_array().unwrap().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tags_and_manifests_are_deleted() {
+    Peer::each(async |peer| {
+        let image = peer.push_image("a", "1", b"layer").await;
+        peer.push_image("a", "2", b"layer").await;
+        peer.push_image("a", "3", b"another layer").await;
+        let digest = Digest::of(image.as_bytes());
+        assert_eq!(peer.send("DELETE", "/v2/a/manifests/1").await.status(), 202);
+        peer.refused("GET", "/v2/a/manifests/1", 404, "MANIFEST_UNKNOWN")
+            .await;
+        peer.refused("DELETE", "/v2/a/manifests/1", 404, "MANIFEST_UNKNOWN")
+            .await;
+        let path = format!("/v2/a/manifests/{digest}");
+        assert_eq!(peer.send("GET", &path).await.status(), 200);
+        assert_eq!(peer.send("DELETE", &path).await.status(), 202);
+        peer.refused("GET", &path, 404, "MANIFEST_UNKNOWN").await;
+        let tags: Value = peer
+            .send("GET", "/v2/a/tags/list")
+            .await
+            .json()
+            .await
+            .unwrap();
+        assert_eq!(tags["tags"], json!(["3"]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_endpoint_is_told_so() {
+    let peer = Peer::memory().await;
+    let digest = Digest::of(b"");
+    for (method, path, status) in [
+        ("POST", "/v2/".to_owned(), 405),
+        ("PUT", format!("/v2/a/blobs/{digest}"), 405),
+        ("POST", "/v2/a/manifests/1".to_owned(), 405),
+        ("GET", "/v2/a/blobs/uploads/".to_owned(), 405),
+        ("GET", "/v2/a".to_owned(), 404),
+        ("GET", "/nothing".to_owned(), 404),
+    ] {
+        let response = peer.send(method, &path).await;
+        assert_eq!(header(&response, "allow").is_empty(), status == 404);
+        crate::client::expect_fault(response, status, "UNSUPPORTED").await;
+    }
+    let base = peer.send("GET", "/v2/").await;
+    assert_eq!(
+        header(&base, "docker-distribution-api-version"),
+        "registry/2.0"
+    );
+}
