@@ -6,6 +6,7 @@ pub mod demo;
 mod exit;
 mod failure;
 mod images;
+pub mod imggate;
 pub mod job2docker;
 mod place;
 mod progress;
