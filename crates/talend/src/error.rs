@@ -1,6 +1,6 @@
 use ocicore::{Cancelled, Class};
 
-use crate::launcher::Position;
+use crate::{launcher::Position, manifest::ManifestFault};
 
 /// What can go wrong with built jobs.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +116,48 @@ pub enum Error {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// One of several jobs cannot be converted.
+    #[error("failed to convert `{archive}`")]
+    Job {
+        /// File name of its archive.
+        archive: String,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// A manifest has lines that say nothing.
+    #[error("{}", all_faults(.path, .faults))]
+    Manifest {
+        /// The manifest.
+        path: String,
+        /// All that is wrong in it, in its order.
+        faults: Vec<ManifestFault>,
+    },
+    /// One job was to be merged twice.
+    #[error("job `{job}` is there more than once: version {}", .versions.join(", version "))]
+    SameJob {
+        /// The job.
+        job: String,
+        /// Its versions.
+        versions: Vec<String>,
+    },
+    /// Two jobs have one name for their entry points.
+    #[error("jobs `{first}` and `{second}` would both be started by `{entrypoint}`")]
+    SameEntrypoint {
+        /// Name of the entry point.
+        entrypoint: String,
+        /// The one job.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The default entry point is that of no job.
+    #[error("no job is started by `{entrypoint}`, only by {}", quoted(.available))]
+    NoEntrypoint {
+        /// What was asked for.
+        entrypoint: String,
+        /// What is there.
+        available: Vec<String>,
+    },
     /// A file of the job cannot be read.
     #[error("failed to read `{path}`")]
     Read {
@@ -155,8 +197,11 @@ impl Error {
         match self {
             Self::Tree(error) => error.class(),
             Self::Image(error) => error.class(),
+            Self::Job { source, .. } => source.class(),
             Self::Cancelled => Class::Cancelled,
-            Self::NameCollision { .. } => Class::Conflict,
+            Self::NameCollision { .. } | Self::SameEntrypoint { .. } | Self::SameJob { .. } => {
+                Class::Conflict
+            }
             _ => Class::Invalid,
         }
     }
@@ -179,4 +224,12 @@ fn places(launchers: &[UnsafeLauncher]) -> String {
         .map(|one| format!("{}:{}: {}", one.path, one.position, one.reason))
         .collect();
     places.join("; ")
+}
+
+fn all_faults(path: &str, faults: &[ManifestFault]) -> String {
+    let faults: Vec<_> = faults
+        .iter()
+        .map(|fault| format!("{path}:{fault}"))
+        .collect();
+    faults.join("\n")
 }

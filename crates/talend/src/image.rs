@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use repack::EntryPath;
 
-use crate::job::Job;
+use crate::{job::Job, options::ConvertOptions};
 
 /// What the config of a job's image says, in the terms of the OCI image specification.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -65,4 +65,42 @@ pub(crate) fn env(job: &Job, parent: &EntryPath) -> BTreeMap<String, String> {
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
+}
+
+/// The variables of an image with several jobs.
+pub(crate) fn application_env(
+    name: &str,
+    version: Option<&str>,
+    options: &ConvertOptions,
+) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::from([
+        ("JOB_NAME".to_owned(), name.to_owned()),
+        ("JOB_PARENT_DIR".to_owned(), format!("/{}", options.parent)),
+    ]);
+    if let Some(version) = version {
+        env.insert("JOB_VERSION".to_owned(), version.to_owned());
+    }
+    env
+}
+
+/// The labels of an image with several jobs.
+pub(crate) fn application_labels(
+    name: &str,
+    version: Option<&str>,
+    jobs: &[&Job],
+) -> BTreeMap<String, String> {
+    let mut labels =
+        BTreeMap::from([("org.opencontainers.image.title".to_owned(), name.to_owned())]);
+    if let Some(version) = version {
+        labels.insert(
+            "org.opencontainers.image.version".to_owned(),
+            version.to_owned(),
+        );
+    }
+    let jobs: Vec<String> = jobs
+        .iter()
+        .map(|job| format!("{}:{}", job.name, job.version))
+        .collect();
+    labels.insert("talend.jobs".to_owned(), jobs.join(","));
+    labels
 }

@@ -23,6 +23,7 @@
 //! # Ok::<(), talend::Error>(())
 //! ```
 
+pub mod application;
 mod classpath_jar;
 pub mod context;
 mod convert;
@@ -33,6 +34,7 @@ mod image;
 mod job;
 mod launcher;
 pub mod layers;
+pub mod manifest;
 pub mod naming;
 mod options;
 mod prepared;

@@ -81,7 +81,7 @@ impl Prepared {
         let directory = absolute(&self.job.directory);
         let exec_form = exec_form(&self.edited.launcher, &directory);
         let from_outside = match &options.context_from_env {
-            Some(prefix) => Some(self.from_outside(prefix, options)?),
+            Some(prefix) => Some(self.outside(prefix, options)?),
             None => None,
         };
         let start = Start {
@@ -139,11 +139,7 @@ impl Prepared {
         Ok(argv)
     }
 
-    fn from_outside<'a>(
-        &'a self,
-        prefix: &'a str,
-        options: &ConvertOptions,
-    ) -> Result<FromOutside<'a>> {
+    fn outside<'a>(&'a self, prefix: &'a str, options: &ConvertOptions) -> Result<FromOutside<'a>> {
         if !wrapper::is_shell_name(prefix) {
             return Err(Error::Name {
                 what: "prefix of environment variables",

@@ -172,6 +172,18 @@ fn finish(
     }
 }
 
+/// Whether the class path of a launcher has a wildcard, so that it sees all jars in a directory.
+pub(crate) fn has_wildcard_class_path(text: &[u8]) -> bool {
+    let Ok(script) = launcher::parse(text) else {
+        // What is not understood may have anything.
+        return true;
+    };
+    script.commands.iter().any(|command| {
+        let mut words = command.assignments.iter().chain(&command.words);
+        words.any(|word| text[word.span.clone()].windows(2).any(|two| two == b"/*"))
+    })
+}
+
 /// None if the script starts no java.
 fn rewrite_launch(
     text: &[u8],

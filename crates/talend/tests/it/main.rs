@@ -1,6 +1,7 @@
 //! Integration tests of the crate.
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod application;
 mod convert;
 mod errors;
 mod fixture;
