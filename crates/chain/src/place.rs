@@ -57,13 +57,11 @@ impl fmt::Display for Place {
 }
 
 /// Something that was found at a place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located<T> {
     /// Where.
-    #[serde(flatten)]
     pub place: Place,
     /// What.
-    #[serde(flatten)]
     pub what: T,
 }
 

@@ -1,8 +1,8 @@
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::Located;
+use crate::{Located, Place};
 
 /// A fault in a file of the user, and where it is.
 pub type Problem = Located<Fault>;
@@ -20,7 +20,7 @@ pub enum Fault {
         /// What the system said.
         message: String,
     },
-    /// A file is larger than [`Limits`](crate::project::Limits) allow.
+    /// A file is larger than is read.
     #[error("larger than {limit} bytes")]
     TooLarge {
         /// The limit.
@@ -182,8 +182,7 @@ impl Fault {
 pub type Note = Located<Remark>;
 
 /// What may surprise.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
-#[serde(tag = "remark", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Remark {
     /// A key occurs twice in one object; as in Python, the last one counts.
@@ -200,7 +199,7 @@ pub enum Remark {
         /// Where it is listed first.
         first: String,
     },
-    /// An image is listed before one that it begins with; it is built after it nevertheless.
+    /// An image is listed before one that it uses; it is built after it nevertheless.
     #[error("image `{key}` is listed before its parent `{parent}`, and built after it")]
     ListedBeforeParent {
         /// Its key.
@@ -208,15 +207,15 @@ pub enum Remark {
         /// Key of the parent.
         parent: String,
     },
-    /// An image begins with one of the chain that is not built this time.
-    #[error("image `{key}` begins with `{parent}`, which is not selected and taken as it is")]
+    /// An image uses one of the chain that is not built this time.
+    #[error("image `{key}` uses `{parent}`, which is not selected and taken as it is")]
     ParentNotSelected {
         /// Its key.
         key: String,
         /// Key of the parent.
         parent: String,
     },
-    /// It cannot be told with what an image begins.
+    /// It cannot be told what an image uses.
     #[error("image `{key}` uses the image `{image}`, which cannot be known before the build")]
     UnknownParent {
         /// Its key.
@@ -238,4 +237,41 @@ pub enum Remark {
         /// Its key.
         key: String,
     },
+}
+
+/// `file`, `line`, `column`, `message`, `hint`.
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize(serializer, &self.place, &self.what, self.what.hint())
+    }
+}
+
+/// `file`, `line`, `column`, `message`.
+impl Serialize for Note {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize(serializer, &self.place, &self.what, None)
+    }
+}
+
+fn serialize<S: Serializer>(
+    serializer: S,
+    place: &Place,
+    message: &dyn fmt::Display,
+    hint: Option<&str>,
+) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Flat<'a> {
+        #[serde(flatten)]
+        place: &'a Place,
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<&'a str>,
+    }
+    let message = message.to_string();
+    Flat {
+        place,
+        message,
+        hint,
+    }
+    .serialize(serializer)
 }

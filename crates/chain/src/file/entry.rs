@@ -174,7 +174,11 @@ impl<'d, 'a> Entry<'d, 'a> {
         builder: Option<BuilderType>,
     ) -> Option<Reference> {
         let Some(tag) = tag else {
-            if builder == Some(BuilderType::Dockerfile) {
+            // One that is no string was told already.
+            let wrong = json::member(self.object, "tag").is_some_and(|tag| {
+                !matches!(tag.value, Value::StringLit(_) | Value::NullKeyword(_))
+            });
+            if builder == Some(BuilderType::Dockerfile) && !wrong {
                 self.fault(Fault::NoTag);
             }
             return None;

@@ -1,0 +1,152 @@
+//! Build contexts: a directory as a tar, read once for all images that share it.
+
+use std::{
+    collections::BTreeMap,
+    io::BufWriter,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ocicore::{Blob, Cx, FileBlob};
+use repack::{
+    EntryPath, Tree,
+    layer::{self, Compression},
+};
+use tokio::sync::OnceCell;
+
+use super::directory;
+use crate::{Error, Result};
+
+/// Largest context in bytes, before it is spooled; what engines get by default.
+const LIMIT: u64 = 4 << 30;
+/// What a Dockerfile from outside of the context is called in it.
+const OUTSIDE: &str = ".imgchain.Dockerfile";
+
+/// A context and the path of the Dockerfile in it.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) blob: Arc<dyn Blob>,
+    pub(super) dockerfile: String,
+}
+
+/// Contexts by their directories, relative to a root.
+#[derive(Debug)]
+pub(super) struct Contexts {
+    root: PathBuf,
+    trees: Cache<TreeKey, Arc<Tree>>,
+    blobs: Cache<BlobKey, Arc<dyn Blob>>,
+}
+
+/// The directory, and the ignore file that a Dockerfile has for itself.
+type TreeKey = (PathBuf, Option<PathBuf>);
+/// As above, and the Dockerfile that was added.
+type BlobKey = (TreeKey, Option<PathBuf>);
+
+impl Contexts {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            trees: Cache::default(),
+            blobs: Cache::default(),
+        }
+    }
+
+    /// The context of an image. Docker always has the Dockerfile in it, even if it is ignored.
+    pub(super) async fn get(&self, cx: &Cx, directory: &Path, file: &Path) -> Result<Context> {
+        let failed = |source: repack::Error| match source {
+            repack::Error::Cancelled => Error::Cancelled,
+            source => Error::Context {
+                path: directory.to_owned(),
+                source: Box::new(source),
+            },
+        };
+        let [absolute, file] = [directory, file].map(|path| self.root.join(path));
+        let mut ignore = file.clone().into_os_string();
+        ignore.push(".dockerignore");
+        let ignore = Some(PathBuf::from(ignore)).filter(|ignore| ignore.is_file());
+        let key = (absolute.clone(), ignore.clone());
+        let read = cx.blocking(move |cx| directory::read(&cx, &absolute, ignore.as_deref()));
+        let read = async { Ok(Arc::new(read.await?)) };
+        let tree = self.trees.get(key.clone(), read).await.map_err(failed)?;
+
+        let inside = file
+            .strip_prefix(&key.0)
+            .ok()
+            .and_then(Path::to_str)
+            .map(str::to_owned);
+        let name = inside.unwrap_or_else(|| OUTSIDE.to_owned());
+        let path: EntryPath = name.parse().map_err(failed)?;
+        let added = tree.get(&path).is_none().then(|| file.clone());
+        let key = (key, added.clone());
+        let write = async {
+            let added = added.map(|file| (path, file));
+            let blob = cx.blocking(move |cx| write(&cx, &tree, added)).await?;
+            Ok(Arc::new(blob) as Arc<dyn Blob>)
+        };
+        let blob = self.blobs.get(key, write).await.map_err(failed)?;
+        Ok(Context {
+            blob,
+            dockerfile: name,
+        })
+    }
+}
+
+/// Writes a tree to a temporary file, with one more file from elsewhere.
+fn write(cx: &Cx, tree: &Tree, added: Option<(EntryPath, PathBuf)>) -> repack::Result<FileBlob> {
+    let with;
+    let tree = match added {
+        None => tree,
+        Some((path, file)) => {
+            let mut tree = tree.clone();
+            tree.insert(path, directory::file(&file)?)?;
+            with = tree;
+            &with
+        }
+    };
+    let size = tree.content_size();
+    if size > LIMIT {
+        return Err(repack::Error::Limit {
+            what: format!("its content of {size} bytes"),
+            limit: LIMIT,
+        });
+    }
+    let failed = |source| repack::Error::Io {
+        action: "write the build context",
+        source,
+    };
+    let temporary = tempfile::NamedTempFile::new().map_err(failed)?;
+    let mut writer = BufWriter::with_capacity(256 << 10, temporary.as_file());
+    // Most engines are on the same machine.
+    let options = layer::Options::default().with_compression(Compression::None);
+    let written = layer::write(cx, tree, &options, &mut writer)?;
+    drop(writer);
+    Ok(FileBlob::temporary(
+        written.descriptor(),
+        temporary.into_temp_path(),
+    ))
+}
+
+/// Values that are made once, also if several ask for them at the same time.
+#[derive(Debug)]
+struct Cache<K, V>(Mutex<BTreeMap<K, Arc<OnceCell<V>>>>);
+
+impl<K, V> Default for Cache<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Ord, V: Clone> Cache<K, V> {
+    /// The value of a key; if it could not be made, the next one who asks tries again.
+    async fn get(
+        &self,
+        key: K,
+        make: impl Future<Output = repack::Result<V>>,
+    ) -> repack::Result<V> {
+        let cell = {
+            let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(cells.entry(key).or_default())
+        };
+        cell.get_or_try_init(|| make).await.cloned()
+    }
+}
