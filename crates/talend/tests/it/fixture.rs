@@ -1,9 +1,14 @@
 //! A built job as a tree, laid out as the Studio does.
 
-use std::io::{Cursor, Write};
+use std::{
+    fs,
+    io::{Cursor, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use bytes::Bytes;
-use repack::{Entry, Tree};
+use repack::{Entry, Kind, Tree};
 use zip::{ZipWriter, write::SimpleFileOptions};
 
 pub(crate) const LAUNCHER: &str = "#!/bin/sh\ncd `dirname $0`\nROOT_PATH=`pwd`\njava -Xms256M \
@@ -71,4 +76,33 @@ pub(crate) fn jar(files: &[(&str, &[u8])]) -> Bytes {
         writer.write_all(content).unwrap();
     }
     writer.finish().unwrap().into_inner().into()
+}
+
+/// Writes the files of an image below `root`, which takes the place of `/` in scripts.
+pub(crate) fn unpack(tree: &Tree, root: &Path) {
+    for (path, entry) in tree {
+        let to = root.join(path.to_str().unwrap());
+        match &entry.kind {
+            Kind::Dir => fs::create_dir_all(&to).unwrap(),
+            Kind::File(content) => {
+                let bytes = content.read(1 << 30).unwrap().to_vec();
+                let root = root.to_str().unwrap();
+                let bytes = match String::from_utf8(bytes) {
+                    Ok(script) if to.starts_with(Path::new(root).join("talend/bin")) => script
+                        .replace("/talend", &format!("{root}/talend"))
+                        .into_bytes(),
+                    Ok(text) => text.into_bytes(),
+                    Err(error) => error.into_bytes(),
+                };
+                fs::write(&to, bytes).unwrap();
+                let mode = fs::Permissions::from_mode(entry.metadata.mode);
+                fs::set_permissions(&to, mode).unwrap();
+            }
+            Kind::Symlink(target) => {
+                let target = Path::new(std::str::from_utf8(target).unwrap());
+                std::os::unix::fs::symlink(target, &to).unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }

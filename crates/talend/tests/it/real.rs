@@ -2,8 +2,19 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
-use ocicore::{Cx, SizeLimits, conformance::peer::real_data};
-use talend::{ConvertOptions, Converted, Layout, convert};
+use ocicore::{
+    Cx, SizeLimits,
+    conformance::peer::{peer, real_data},
+};
+use repack::Tree;
+use talend::{
+    ConvertOptions, Converted, Entrypoint, Layout,
+    application::{JobInput, MergeSpec, merge},
+    convert,
+    layers::LayerOptions,
+};
+
+use crate::fixture::unpack;
 
 const JOBS: [&str; 2] = ["docker_hello_world", "job2docker_listener"];
 
@@ -153,4 +164,95 @@ fn converting_twice_gives_the_same_bytes() {
         };
         assert!(layer() == layer());
     }
+}
+
+/// What a job prints when the image's entry point is run where the image is unpacked.
+fn printed(java: &str, image: &Tree, entrypoint: &[String], working_dir: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_str().unwrap();
+    unpack(image, directory.path());
+    let here = |word: &str| word.replace("/talend/", &format!("{root}/talend/"));
+    let path = Path::new(java).parent().unwrap().display();
+    let output = Command::new(here(&entrypoint[0]))
+        .args(entrypoint[1..].iter().map(|word| here(word)))
+        .arg("--context_param")
+        .arg("message=hello from an image")
+        .current_dir(here(&format!("{working_dir}/")))
+        .env("PATH", format!("{path}:{}", env!("PATH")))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_job_runs_in_every_form_as_it_ran_before() {
+    let Some(data) = real_data() else { return };
+    let Some(java) = peer("JAVA") else { return };
+    let zip = data.join("talend/docker_hello_world_0.1.zip");
+    let before = {
+        let directory = tempfile::tempdir().unwrap();
+        let unzip = Command::new("unzip")
+            .arg("-qo")
+            .arg(&zip)
+            .arg("-d")
+            .arg(directory.path())
+            .status()
+            .unwrap();
+        assert!(unzip.success());
+        let job = directory
+            .path()
+            .join("docker_hello_world/docker_hello_world_run.sh");
+        let output = Command::new("sh")
+            .arg(job)
+            .args(["--context_param", "message=hello from an image"])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(before.contains("hello from an image"), "{before}");
+
+    let plain = ConvertOptions::default();
+    for options in [
+        plain.clone(),
+        plain.clone().with_layout(Layout::Job2docker),
+        plain.clone().with_entrypoint(Entrypoint::Exec),
+        plain.clone().with_context_from_env("CONTEXT_"),
+    ] {
+        let converted = converted(&zip, &options);
+        let image = converted.plan.image.clone();
+        let tree = converted.into_image_tree().unwrap();
+        let now = printed(&java, &tree, &image.entrypoint, &image.working_dir);
+        assert_eq!(now, before, "{options:?}");
+    }
+
+    let inputs = JOBS.map(|job| {
+        let name = format!("{job}_0.1.zip");
+        let zip = data.join("talend").join(&name);
+        let tree = repack::zip::open(&Cx::default(), zip, &SizeLimits::default()).unwrap();
+        JobInput::new(name, tree)
+    });
+    let spec = MergeSpec::new("both").with_default(JOBS[0]);
+    let application = merge(&Cx::default(), inputs.into(), &spec).unwrap();
+    assert!(
+        application
+            .plan
+            .jobs
+            .iter()
+            .all(|job| job.separate.is_none())
+    );
+    let image = application.plan.image.clone();
+    let layers = application
+        .into_layers(&Cx::default(), &LayerOptions::default())
+        .unwrap();
+    let mut tree = Tree::new();
+    for layer in layers.layers {
+        for (path, entry) in layer.tree {
+            if !(entry.kind.is_dir() && tree.get(&path).is_some()) {
+                tree.insert(path, entry).unwrap();
+            }
+        }
+    }
+    let now = printed(&java, &tree, &image.entrypoint, &image.working_dir);
+    assert_eq!(now, before);
 }

@@ -1,40 +1,15 @@
 //! Entry points and contexts: what an image starts, run by a real shell.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use ocicore::Cx;
-use repack::{Kind, Tree};
+use repack::Tree;
 use talend::{ConvertOptions, Converted, Entrypoint, convert, inspect, properties::Properties};
 
-use crate::fixture::{LAUNCHER, insert, job, text};
+use crate::fixture::{LAUNCHER, insert, job, text, unpack};
 
 fn converted(tree: Tree, options: &ConvertOptions) -> Converted {
     convert(&Cx::default(), tree, "load_0.1.zip", options).unwrap()
-}
-
-/// Writes the files of an image below `root`, which takes the place of `/` in scripts.
-fn unpack(tree: &Tree, root: &Path) {
-    for (path, entry) in tree {
-        let to = root.join(path.to_str().unwrap());
-        match &entry.kind {
-            Kind::Dir => fs::create_dir_all(&to).unwrap(),
-            Kind::File(content) => {
-                let bytes = content.read(1 << 20).unwrap().to_vec();
-                let root = root.to_str().unwrap();
-                let bytes = match String::from_utf8(bytes) {
-                    Ok(script) if to.starts_with(Path::new(root).join("talend/bin")) => script
-                        .replace("/talend", &format!("{root}/talend"))
-                        .into_bytes(),
-                    Ok(text) => text.into_bytes(),
-                    Err(error) => error.into_bytes(),
-                };
-                fs::write(&to, bytes).unwrap();
-                let mode = fs::Permissions::from_mode(entry.metadata.mode);
-                fs::set_permissions(&to, mode).unwrap();
-            }
-            other => panic!("{other:?}"),
-        }
-    }
 }
 
 #[test]
