@@ -26,6 +26,7 @@ pub(crate) const UNNAMESPACED: &str = "docker.io";
 /// How to reach a buildset registry. Serialises with `***` for the password, for plans and logs;
 /// [`BuildsetRegistry::return_value`] has it all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
 pub struct BuildsetRegistry {
     host: String,
     port: u16,
@@ -38,6 +39,32 @@ pub struct BuildsetRegistry {
 #[derive(Deserialize)]
 struct ReturnValue {
     buildset_registry: BuildsetRegistry,
+}
+
+/// As they are read, unchecked.
+#[derive(Deserialize)]
+struct Fields {
+    host: String,
+    port: u16,
+    username: String,
+    password: Secret,
+    cert: String,
+}
+
+impl TryFrom<Fields> for BuildsetRegistry {
+    type Error = Error;
+
+    fn try_from(fields: Fields) -> Result<Self> {
+        let Fields {
+            host,
+            port,
+            username,
+            password,
+            cert,
+        } = fields;
+        let made = Self::new(&host, port, password, cert)?;
+        Ok(Self { username, ..made })
+    }
 }
 
 impl BuildsetRegistry {
@@ -61,18 +88,10 @@ impl BuildsetRegistry {
     /// # Errors
     /// [`Error::Files`] if it is no JSON, lacks a field, or has a host that is none.
     pub fn parse(path: &str, json: &str) -> Result<Self> {
-        let read = serde_json::from_str::<ReturnValue>(json);
-        let found = read
-            .map_err(|error| Error::Files(vec![Fault::json(path, &error)]))?
-            .buildset_registry;
-        checked_host(&found.host).map_err(|error| {
-            Error::Files(vec![Fault {
-                path: path.to_owned(),
-                at: None,
-                message: error.to_string(),
-            }])
-        })?;
-        Ok(found)
+        match serde_json::from_str::<ReturnValue>(json) {
+            Ok(value) => Ok(value.buildset_registry),
+            Err(error) => Err(Error::Files(vec![Fault::json(path, &error)])),
+        }
     }
 
     /// The return value of Zuul's role in JSON, **with the password**: it belongs into a file of

@@ -10,7 +10,9 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] ocicore::Error),
     /// An image that should be uploaded is not in the buildset registry.
-    #[error("image `{image}` is not in the buildset registry, looked for as `{source_image}`")]
+    #[error(
+        "`{source_image}` is not in the buildset registry, so that there is no `{image}` to upload"
+    )]
     NotBuilt {
         /// The image by the name that users know.
         image: Box<Reference>,

@@ -34,19 +34,27 @@ impl From<gating::Error> for Failure {
 
 /// Reads what `run-buildset` wrote.
 fn read_buildset(path: &Path) -> Result<BuildsetRegistry> {
-    Ok(BuildsetRegistry::parse(
-        &path.display().to_string(),
-        &read(path)?,
-    )?)
+    let text = read(path, "`imggate run-buildset` writes it")?;
+    Ok(BuildsetRegistry::parse(&path.display().to_string(), &text)?)
 }
 
 /// Reads what `upload` wrote.
 fn read_record(path: &Path) -> Result<Record> {
-    Ok(Record::parse(&path.display().to_string(), &read(path)?)?)
+    let text = read(path, "`imggate upload` writes it")?;
+    Ok(Record::parse(&path.display().to_string(), &text)?)
 }
 
-fn read(path: &Path) -> Result<String> {
-    Ok(fs::read_to_string(path).map_err(|error| gating::Error::io("read", path, error))?)
+/// Reads a file; `origin` says where it comes from, should it be missing.
+fn read(path: &Path, origin: &str) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| {
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        let failure = Failure::from(gating::Error::io("read", path, error));
+        if missing {
+            failure.with_hint(origin)
+        } else {
+            failure
+        }
+    })
 }
 
 fn lines(lines: impl Iterator<Item = String>) -> String {

@@ -14,6 +14,7 @@ use crate::{Common, Result, print, registry};
 
 /// Images to be uploaded.
 #[derive(clap::Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["change", "pipeline"]))]
 pub struct Upload {
     /// Images by the names that users know
     #[arg(required = true)]
@@ -25,13 +26,13 @@ pub struct Upload {
     #[arg(long, value_name = "HOST[:PORT]")]
     to: Option<String>,
     /// Number of the change
-    #[arg(long, requires = "patchset", required_unless_present = "pipeline")]
+    #[arg(long, requires = "patchset")]
     change: Option<u64>,
     /// Patch set of the change
     #[arg(long, requires = "change")]
     patchset: Option<String>,
     /// Pipeline, for a build without a change
-    #[arg(long, conflicts_with = "change")]
+    #[arg(long)]
     pipeline: Option<String>,
     /// Identifier of the build
     #[arg(long)]
@@ -78,7 +79,7 @@ impl Upload {
     }
 
     fn prefix(&self) -> Result<Prefix> {
-        // clap lets one of the two pass, and a change with its patch set only.
+        // clap lets just one of the two pass, and a change with its patch set only.
         let prefix = match (self.change, &self.pipeline) {
             (None, Some(pipeline)) => Prefix::pipeline(pipeline, &self.build),
             (change, _) => {

@@ -58,7 +58,7 @@ pub(super) fn edit(text: &str, mirrors: &[Mirror]) -> Result<String, Problem> {
         at: error.span().map(|span| place(text, &span)),
         message: format!("not valid TOML: {}", error.message().replace('\n', ", ")),
     })?;
-    check(text, document.as_table())?;
+    check(text, document.as_table(), mirrors)?;
     let mut document = document.into_mut();
     // Comments at the end stay where they are: before what is added.
     let mut comments = document.trailing().as_str().unwrap_or_default().to_owned();
@@ -96,8 +96,9 @@ pub(super) fn edit(text: &str, mirrors: &[Mirror]) -> Result<String, Problem> {
 
 const SEARCH: &str = "unqualified-search-registries";
 
-/// Whether the parts that are edited have the shape that they should have.
-fn check(text: &str, root: &Table) -> Result<(), Problem> {
+/// Whether the parts that are edited have the shape that they should have, and whether mirrors are
+/// asked at all.
+fn check(text: &str, root: &Table, wanted: &[Mirror]) -> Result<(), Problem> {
     let problem = |span: Option<Range<usize>>, message: String| Problem {
         at: span.map(|span| place(text, &span)),
         message,
@@ -121,6 +122,18 @@ fn check(text: &str, root: &Table) -> Result<(), Problem> {
         if prefix(entry).is_empty() {
             let message = "a registry needs `prefix` or `location`".to_owned();
             return Err(problem(span, message));
+        }
+        let edited = |mirror: &Mirror| mirror.location_for(prefix(entry)).is_some();
+        for key in ["blocked", "mirror-by-digest-only"] {
+            if let Some(item) = entry.get(key).filter(|item| item.as_bool() == Some(true))
+                && wanted.iter().any(edited)
+            {
+                let message = format!(
+                    "`{key} = true` hides the buildset registry from pulls of `{}` by tag",
+                    prefix(entry)
+                );
+                return Err(problem(item.span(), message));
+            }
         }
         if let Some(mirrors) = entry.get("mirror")
             && tables(mirrors).is_none()
@@ -371,6 +384,8 @@ pull-from-mirror = "all"
             "[[registry]]\nlocation = 7\n",
             "[[registry]]\nlocation = \"a.io\"\nmirror = \"b.io\"\n",
             "registry = [\"a.io\"]\n",
+            "[[registry]]\nlocation = \"docker.io/library\"\nblocked = true\n",
+            "[[registry]]\nlocation = \"docker.io\"\nmirror-by-digest-only = true\n",
         ]
         .iter()
         .map(|text| check(&["docker.io"], text).unwrap_err())
