@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode, header::HeaderMap};
 use url::Url;
 
 use crate::{
-    Error, Result,
+    Error, Result, Retry,
     auth::{Scopes, Target},
     client::Inner,
     endpoint::{self, Endpoint},
@@ -24,6 +24,7 @@ pub(crate) struct Call<'a> {
     pub(crate) scopes: Scopes,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload<'a>,
+    pub(crate) retry: &'a Retry,
     /// Statuses that are no errors.
     pub(crate) expected: &'a [u16],
 }
@@ -31,7 +32,7 @@ pub(crate) struct Call<'a> {
 impl Inner {
     /// Sends a request that does the same when it is sent twice, until it has an expected answer.
     pub(crate) async fn call(&self, cx: &Cx, call: &Call<'_>) -> Result<Incoming> {
-        let mut attempts = Attempts::new(&self.retry);
+        let mut attempts = Attempts::new(call.retry);
         loop {
             let error = match self.call_once(cx, call).await {
                 Ok(incoming) => return Ok(incoming),

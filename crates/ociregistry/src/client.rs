@@ -1,8 +1,4 @@
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use ocicore::{
     BoxStream, Cx, Descriptor, ImageStore, Place, Reference, Repositories, Repository, SizeLimits,
@@ -10,10 +6,9 @@ use ocicore::{
 };
 
 use crate::{
-    Error, HostOptions, Keychain, RateLimit, Result, Retry,
+    HostOptions, Hosts, Keychain, RateLimit, Retry,
     auth::{Authenticator, Credentials, Logins},
-    endpoint::Endpoint,
-    hosts::{Clients, Proxies, Settings},
+    hosts::{Clients, Proxies, Settings, api_host},
     list,
     store::RegistryStore,
     wire::Wire,
@@ -30,8 +25,10 @@ pub struct Registry(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) wire: Wire,
     pub(crate) authenticator: Authenticator,
-    pub(crate) hosts: BTreeMap<String, HostOptions>,
+    pub(crate) hosts: Hosts,
     pub(crate) retry: Retry,
+    /// For mirrors: who does not answer is passed over.
+    pub(crate) once: Retry,
     pub(crate) limits: SizeLimits,
     pub(crate) upload: Upload,
     /// Hosts that were named to the builder, as they were named.
@@ -110,16 +107,15 @@ impl Registry {
     }
 
     fn store(&self, name: &Repository) -> ocicore::Result<RegistryStore> {
-        let endpoint = self
-            .endpoint(name.host())
-            .map_err(|error| error.into_port("reach", name, "the registry"))?;
-        Ok(RegistryStore::new(self.clone(), name.clone(), endpoint))
-    }
-
-    pub(crate) fn endpoint(&self, host: &str) -> Result<Endpoint> {
-        let options = self.0.hosts.get(&api_host(host));
-        let scheme = options.cloned().unwrap_or_default().scheme(host);
-        Endpoint::new(scheme, host).ok_or_else(|| Error::protocol(host, "its name is no host name"))
+        let sites = self.0.hosts.sites(name);
+        let (mirrors, home) =
+            sites.map_err(|error| error.into_port("reach", name, "registries"))?;
+        Ok(RegistryStore {
+            registry: self.clone(),
+            name: name.clone(),
+            home,
+            mirrors,
+        })
     }
 }
 
@@ -151,7 +147,7 @@ impl Repositories for Registry {
 #[must_use]
 pub struct RegistryBuilder {
     logins: Logins,
-    hosts: BTreeMap<String, HostOptions>,
+    hosts: Hosts,
     retry: Retry,
     limits: SizeLimits,
     upload: Upload,
@@ -165,7 +161,7 @@ impl Default for RegistryBuilder {
         Self {
             names: BTreeSet::new(),
             logins: Logins::default(),
-            hosts: BTreeMap::new(),
+            hosts: Hosts::default(),
             retry: Retry::default(),
             limits: SizeLimits::default(),
             upload: Upload::Monolithic,
@@ -198,7 +194,13 @@ impl RegistryBuilder {
     /// Reaches one host by other ways than the default.
     pub fn host(mut self, host: impl AsRef<str>, options: HostOptions) -> Self {
         self.names.insert(host.as_ref().to_owned());
-        self.hosts.insert(api_host(host.as_ref()), options);
+        self.hosts = self.hosts.with_options(host.as_ref(), options);
+        self
+    }
+
+    /// Reaches hosts as files of configuration say, with mirrors.
+    pub fn hosts(mut self, hosts: Hosts) -> Self {
+        self.hosts = self.hosts.and(hosts);
         self
     }
 
@@ -250,22 +252,18 @@ impl RegistryBuilder {
     /// The client. Nothing is sent or read from disk yet.
     pub fn build(self) -> Registry {
         Registry(Arc::new(Inner {
-            wire: Wire::new(Clients::new(self.hosts.clone(), self.settings), self.stall),
+            wire: Wire::new(
+                Clients::new(self.hosts.options().clone(), self.settings),
+                self.stall,
+            ),
             authenticator: Authenticator::new(self.logins),
             hosts: self.hosts,
             retry: self.retry,
+            once: Retry::never(),
             limits: self.limits,
             upload: self.upload,
             names: self.names,
             referrers: tokio::sync::Mutex::new(()),
         }))
-    }
-}
-
-/// The host of the API of the registry that images name.
-fn api_host(host: &str) -> String {
-    match host {
-        "docker.io" | "index.docker.io" => "registry-1.docker.io".to_owned(),
-        host => host.to_owned(),
     }
 }

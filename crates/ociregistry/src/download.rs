@@ -7,11 +7,18 @@ use futures_util::{StreamExt, stream};
 use ocicore::{Blob, BoxStream, Cx, Descriptor, Repository};
 use reqwest::{
     Method,
-    header::{HeaderValue, RANGE},
+    header::{HeaderMap, HeaderValue, RANGE},
 };
 
 use crate::{
-    Error, Result, auth::Scopes, range, retry::Attempts, store::RegistryStore, wire::Incoming,
+    Error, Result,
+    auth::Scopes,
+    endpoint,
+    hosts::Site,
+    range,
+    retry::Attempts,
+    store::RegistryStore,
+    wire::{Incoming, Outgoing},
 };
 
 /// Content of a repository, by its descriptor.
@@ -27,43 +34,90 @@ impl RemoteBlob {
     }
 
     /// Asks for what is left. The rest of the answer begins at `left.start`, but for the bytes to
-    /// be passed over if the registry knows no ranges.
-    async fn get(&self, left: &Range<u64>) -> Result<Part> {
+    /// be passed over if the server knows no ranges.
+    async fn get(&self, left: &Range<u64>, source: usize) -> Result<Part> {
         let size = self.descriptor.size();
-        let (store, digest) = (&self.store, self.descriptor.digest());
-        let url = store.endpoint.blob(store.name.path(), digest);
-        let scopes = Scopes::pull(store.name.path());
-        let mut call = store.call(Method::GET, url, scopes, &[200, 206]);
-        let whole = *left == (0..size);
-        if !whole {
+        let mut headers = HeaderMap::new();
+        if *left != (0..size) {
             let value = HeaderValue::try_from(range::request(left))
-                .map_err(|_| store.fault("a range that no header may hold"))?;
-            call.headers.insert(RANGE, value);
+                .map_err(|_| self.store.fault("a range that no header may hold"))?;
+            headers.insert(RANGE, value);
         }
-        // A stream has no context; who drops it, cancels it.
-        let incoming = store.registry.0.call_once(&Cx::default(), &call).await?;
+        let mirrors = &self.store.mirrors;
+        let incoming = match (mirrors.get(source), source.checked_sub(mirrors.len() + 1)) {
+            (Some(mirror), _) => self.get_at(mirror, headers).await?,
+            (None, None) => self.get_at(&self.store.home, headers).await?,
+            (None, Some(n)) => {
+                let url = self.descriptor.urls().get(n).map_or("", String::as_str);
+                self.get_from_owner(headers, url).await?
+            }
+        };
         incoming.refuse_encoding()?;
+        let place = incoming.place.clone();
         if incoming.status() == 206 {
             let field = incoming.header("content-range");
-            let part = range::answered(field, left, size).map_err(|fault| store.fault(fault))?;
+            let part = range::answered(field, left, size)
+                .map_err(|fault| Error::protocol(place, fault))?;
             return Ok(Part {
                 incoming,
                 skip: 0,
                 left: part.end - part.start,
             });
         }
-        if let Some(announced) = incoming.announced().filter(|announced| *announced != size) {
-            return Err(Error::Store(ocicore::Error::Size {
-                digest: (*digest).into(),
-                expected: size,
-                actual: announced,
-            }));
+        let announced = incoming.announced();
+        if let Some(announced) = announced.filter(|announced| *announced != size) {
+            let digest = self.descriptor.digest();
+            let fault =
+                format!("`{digest}` has {announced} bytes there, its descriptor says {size}");
+            return Err(Error::protocol(place, fault));
         }
         Ok(Part {
             incoming,
             skip: left.start,
             left: left.end - left.start,
         })
+    }
+
+    /// How many places there are to ask: mirrors, the registry, the owners of the content.
+    fn sources(&self) -> usize {
+        self.store.mirrors.len() + 1 + self.descriptor.urls().len()
+    }
+
+    fn attempts(&self, source: usize) -> Attempts {
+        let site = self.store.mirrors.get(source);
+        Attempts::new(self.store.retry_at(site.unwrap_or(&self.store.home)))
+    }
+
+    async fn get_at(&self, site: &Site, headers: HeaderMap) -> Result<Incoming> {
+        let store = &self.store;
+        let url = site.endpoint.blob(&site.path, self.descriptor.digest());
+        let scopes = Scopes::pull(&site.path);
+        let mut call = store.call(site, Method::GET, url, scopes, &[200, 206]);
+        call.headers = headers;
+        // A stream has no context; who drops it, cancels it.
+        store.registry.0.call_once(&Cx::default(), &call).await
+    }
+
+    /// Asks the owner of a layer that registries need not hold (image-spec descriptor.md, `urls`);
+    /// nothing goes there but the question.
+    async fn get_from_owner(&self, headers: HeaderMap, url: &str) -> Result<Incoming> {
+        let wire = &self.store.registry.0.wire;
+        let place = format!("the owner of {}", self.store.name);
+        let url = endpoint::join(self.store.home.endpoint.base(), url)
+            .map_err(|fault| Error::protocol(&place, fault))?;
+        if url.scheme() == "http" && !wire.allows_plain(&url) {
+            return Err(Error::Redirect {
+                place,
+                target: endpoint::redacted(&url),
+                reason: "it has no TLS",
+            });
+        }
+        let mut outgoing = Outgoing::new(Method::GET, url.clone(), endpoint::authority(&url));
+        outgoing.headers = headers;
+        Box::pin(wire.send(&outgoing))
+            .await?
+            .expect(&[200, 206])
+            .await
     }
 }
 
@@ -88,10 +142,12 @@ impl Blob for RemoteBlob {
             return stream::empty().boxed();
         }
         let download = Download {
-            attempts: Attempts::new(&self.store.registry.0.retry),
+            attempts: self.attempts(0),
             left: range.start..range.end.min(size),
             part: None,
             started: false,
+            source: 0,
+            refused: None,
             blob: self.clone(),
         };
         stream::try_unfold(download, |mut download| async move {
@@ -129,6 +185,10 @@ struct Download {
     part: Option<Part>,
     started: bool,
     attempts: Attempts,
+    /// Whom to ask: mirrors, then the registry, then the owners that the descriptor names.
+    source: usize,
+    /// What the registry said, if an owner is asked.
+    refused: Option<Error>,
 }
 
 impl Download {
@@ -147,9 +207,21 @@ impl Download {
                 Err(error) => {
                     self.part = None;
                     let inner = &self.blob.store.registry.0;
-                    inner
-                        .pause(&Cx::default(), &mut self.attempts, error)
-                        .await?;
+                    let cx = Cx::default();
+                    if let Err(error) = inner.pause(&cx, &mut self.attempts, error).await {
+                        let home = self.blob.store.mirrors.len();
+                        if self.source == home {
+                            self.refused = Some(error);
+                        } else {
+                            tracing::debug!(%error, "not there");
+                        }
+                        self.source += 1;
+                        if self.source == self.blob.sources() {
+                            let lost = || self.blob.store.fault("nobody was asked");
+                            return Err(self.refused.take().unwrap_or_else(lost));
+                        }
+                        self.attempts = self.blob.attempts(self.source);
+                    }
                 }
             }
         }
@@ -160,7 +232,7 @@ impl Download {
         let part = match &mut self.part {
             Some(part) => part,
             None => {
-                let part = self.blob.get(&self.left).await?;
+                let part = self.blob.get(&self.left, self.source).await?;
                 self.started = true;
                 self.part.insert(part)
             }

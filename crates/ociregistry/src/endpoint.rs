@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ocicore::{Digest, Name, Repository, RepositoryPath};
+use ocicore::{Digest, Name, RepositoryPath};
 use url::{Host, Url};
 
 /// Longest `Location` or `Link` that is read, in bytes.
@@ -11,8 +11,10 @@ const LONGEST_URL: usize = 16 << 10;
 /// Where the API of one registry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    /// Ends with `/v2/`.
+    /// Ends with `/v2/`, but for mirrors that want it otherwise.
     base: Url,
+    /// The host that a mirror stands for.
+    namespace: Option<String>,
 }
 
 impl Endpoint {
@@ -23,7 +25,10 @@ impl Endpoint {
             host => host,
         };
         let base = Url::parse(&format!("{}://{host}/v2/", scheme.as_str())).ok()?;
-        Some(Self { base })
+        Some(Self {
+            base,
+            namespace: None,
+        })
     }
 
     /// The API below any address, as mirrors have it.
@@ -33,7 +38,16 @@ impl Endpoint {
         }
         base.set_query(None);
         base.set_fragment(None);
-        Self { base }
+        Self {
+            base,
+            namespace: None,
+        }
+    }
+
+    /// Names the host that is meant with `?ns=`.
+    pub(crate) fn with_namespace(mut self, host: &str) -> Self {
+        self.namespace = Some(host.to_owned());
+        self
     }
 
     pub(crate) fn base(&self) -> &Url {
@@ -85,6 +99,9 @@ impl Endpoint {
         };
         url.set_path(&format!("{}{path}", self.base.path()));
         url.set_query(query);
+        if let Some(namespace) = &self.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
         url
     }
 }
@@ -227,17 +244,6 @@ pub(crate) fn place(host: &str, path: Option<&RepositoryPath>) -> String {
     match path {
         Some(path) => format!("{host}/{path}"),
         None => host.to_owned(),
-    }
-}
-
-/// The repository that a blob may be mounted from: its origin if that is at the same host.
-pub(crate) fn mount_source<'a>(
-    target: &'a Repository,
-    origin: Option<&'a Repository>,
-) -> &'a RepositoryPath {
-    match origin {
-        Some(origin) if origin.host() == target.host() => origin.path(),
-        _ => target.path(),
     }
 }
 

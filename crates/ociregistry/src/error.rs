@@ -107,7 +107,7 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
     /// A file of hosts or mirrors cannot be understood.
-    #[error("{path}:{line}: {fault}")]
+    #[error("{path}{}: {fault}", if *line == 0 { String::new() } else { format!(":{line}") })]
     Hosts {
         /// The file.
         path: String,

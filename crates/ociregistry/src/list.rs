@@ -17,6 +17,7 @@ use crate::{
     auth::Scopes,
     call::Call,
     endpoint::{self, Endpoint},
+    hosts::Site,
     store::RegistryStore,
     wire::Payload,
 };
@@ -26,14 +27,19 @@ const MOST_EMPTY_PAGES: usize = 100;
 
 /// The tags of a repository. One that does not exist yet has none.
 pub(crate) fn tags(store: RegistryStore, cx: Cx) -> BoxStream<Tag> {
-    let (host, path) = (store.name.host().to_owned(), store.name.path().clone());
+    let Site {
+        endpoint,
+        host,
+        path,
+        ..
+    } = store.home;
     let pages = Pages {
         what: "tags",
-        next: Some(store.endpoint.tags(&path)),
+        next: Some(endpoint.tags(&path)),
         scopes: Scopes::pull(&path),
         empty: 0,
         registry: store.registry,
-        endpoint: store.endpoint,
+        endpoint,
         cx,
         host,
         path: Some(path),
@@ -46,7 +52,7 @@ pub(crate) fn tags(store: RegistryStore, cx: Cx) -> BoxStream<Tag> {
 
 /// The repositories of a host.
 pub(crate) fn catalog(registry: Registry, cx: Cx, host: String) -> BoxStream<Repository> {
-    let endpoint = match registry.endpoint(&host) {
+    let endpoint = match registry.0.hosts.endpoint(&host) {
         Ok(endpoint) => endpoint,
         Err(error) => return failed(error.into_port("list", "repositories", host)),
     };
@@ -165,6 +171,7 @@ impl Pages {
             scopes: self.scopes.clone(),
             headers: HeaderMap::new(),
             payload: Payload::None,
+            retry: &self.registry.0.retry,
             expected: &[200, 404],
         };
         let inner = &self.registry.0;

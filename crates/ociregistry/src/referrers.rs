@@ -19,7 +19,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<Descriptor>> {
     let mut all = Vec::new();
     let mut room = store.registry.0.limits.config();
-    let mut next = Some(store.endpoint.referrers(store.name.path(), subject));
+    let mut next = Some(store.home.endpoint.referrers(&store.home.path, subject));
     while let Some(url) = next {
         let first = all.is_empty();
         let incoming = ask(store, cx, url).await?;
@@ -28,7 +28,7 @@ pub(crate) async fn list(
             return Ok(fallback(store, cx, subject).await?.unwrap_or_default());
         }
         let incoming = incoming.expect(&[200]).await?;
-        next = next_page(&store.endpoint, &incoming.url, incoming.headers())
+        next = next_page(&store.home.endpoint, &incoming.url, incoming.headers())
             .map_err(|fault| store.fault(fault))?;
         // The bound is for the whole list, however many pages it has.
         let body = incoming.read("the list of referrers", room).await?;
@@ -76,8 +76,8 @@ pub(crate) async fn note(
 }
 
 async fn ask(store: &RegistryStore, cx: &Cx, url: Url) -> Result<Incoming> {
-    let scopes = Scopes::pull(store.name.path());
-    let mut call = store.call(Method::GET, url, scopes, &[200, 404, 405, 501]);
+    let scopes = Scopes::pull(&store.home.path);
+    let mut call = store.call(&store.home, Method::GET, url, scopes, &[200, 404, 405, 501]);
     let index = HeaderValue::from_static("application/vnd.oci.image.index.v1+json");
     call.headers.insert(ACCEPT, index);
     store.send(cx, &call).await
@@ -89,7 +89,10 @@ async fn fallback(
     cx: &Cx,
     subject: &Digest,
 ) -> Result<Option<Vec<Descriptor>>> {
-    match store.get(cx, &Name::Tag(tag_of(subject)?)).await {
+    match store
+        .get(cx, &store.home, &Name::Tag(tag_of(subject)?))
+        .await
+    {
         Ok(index) => entries(&index).map(Some),
         Err(error) if error.class() == Class::NotFound => Ok(None),
         Err(error) => Err(error),

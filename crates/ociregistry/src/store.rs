@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use ocicore::{
     Blob, BoxStream, Cx, Descriptor, Digest, ImageSink, ImageSource, MediaType, Name, Place,
-    RawManifest, Repository, Stored, Tag, sniff_media_type,
+    RawManifest, Repository, RepositoryPath, Stored, Tag, sniff_media_type,
 };
 use reqwest::{
     Method,
@@ -12,11 +12,11 @@ use reqwest::{
 use url::Url;
 
 use crate::{
-    Error, Registry, Result,
+    Error, Registry, Result, Retry,
     auth::Scopes,
     call::Call,
     download::RemoteBlob,
-    endpoint::Endpoint,
+    hosts::Site,
     list, referrers,
     wire::{Incoming, Payload},
 };
@@ -32,20 +32,16 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
 pub(crate) struct RegistryStore {
     pub(crate) registry: Registry,
     pub(crate) name: Repository,
-    pub(crate) endpoint: Endpoint,
+    /// Where it is; all writing goes there.
+    pub(crate) home: Site,
+    /// Where manifests and blobs are asked for first.
+    pub(crate) mirrors: Vec<Site>,
 }
 
 impl RegistryStore {
-    pub(crate) fn new(registry: Registry, name: Repository, endpoint: Endpoint) -> Self {
-        Self {
-            registry,
-            name,
-            endpoint,
-        }
-    }
-
     pub(crate) fn call<'a>(
         &'a self,
+        site: &'a Site,
         method: Method,
         url: Url,
         scopes: Scopes,
@@ -54,13 +50,24 @@ impl RegistryStore {
         Call {
             method,
             url,
-            endpoint: &self.endpoint,
-            host: self.name.host(),
-            path: Some(self.name.path()),
+            endpoint: &site.endpoint,
+            host: &site.host,
+            path: Some(&site.path),
             scopes,
             headers: HeaderMap::new(),
             payload: Payload::None,
+            retry: self.retry_at(site),
             expected,
+        }
+    }
+
+    /// How often to ask there.
+    pub(crate) fn retry_at(&self, site: &Site) -> &Retry {
+        let inner = &self.registry.0;
+        if self.mirrors.contains(site) {
+            &inner.once
+        } else {
+            &inner.retry
         }
     }
 
@@ -87,14 +94,44 @@ impl RegistryStore {
         cx.or_cancelled(work).await
     }
 
-    async fn head(&self, cx: &Cx, name: &Name) -> Result<Descriptor> {
-        let url = self.endpoint.manifest(self.name.path(), name);
-        let mut call = self.call(
-            Method::HEAD,
-            url,
-            Scopes::pull(self.name.path()),
-            &[200, 405],
-        );
+    /// The repository of an origin from which a blob can be mounted here, else this one: it may
+    /// be there already.
+    pub(crate) fn mount_source<'a>(&'a self, origin: Option<&'a Repository>) -> &'a RepositoryPath {
+        match origin {
+            // What is elsewhere than its name says has another path there.
+            Some(origin)
+                if origin.host() == self.name.host() && self.home.path == *self.name.path() =>
+            {
+                origin.path()
+            }
+            _ => &self.home.path,
+        }
+    }
+
+    async fn resolve_anywhere(&self, cx: &Cx, name: &Name) -> Result<Descriptor> {
+        for mirror in self.mirrors.iter().filter(|mirror| mirror.serves(name)) {
+            match self.head(cx, mirror, name).await {
+                Ok(descriptor) => return Ok(descriptor),
+                Err(error) => tracing::debug!(%error, "not at this mirror"),
+            }
+        }
+        self.head(cx, &self.home, name).await
+    }
+
+    async fn get_anywhere(&self, cx: &Cx, name: &Name) -> Result<RawManifest> {
+        for mirror in self.mirrors.iter().filter(|mirror| mirror.serves(name)) {
+            match self.get(cx, mirror, name).await {
+                Ok(manifest) => return Ok(manifest),
+                Err(error) => tracing::debug!(%error, "not at this mirror"),
+            }
+        }
+        self.get(cx, &self.home, name).await
+    }
+
+    async fn head(&self, cx: &Cx, site: &Site, name: &Name) -> Result<Descriptor> {
+        let url = site.endpoint.manifest(&site.path, name);
+        let scopes = Scopes::pull(&site.path);
+        let mut call = self.call(site, Method::HEAD, url, scopes, &[200, 405]);
         call.headers
             .insert(ACCEPT, HeaderValue::from_static(MANIFESTS));
         let incoming = self.send(cx, &call).await?;
@@ -108,17 +145,18 @@ impl RegistryStore {
         match known {
             Some((media_type, digest, size)) => Ok(Descriptor::new(media_type, digest?, size)),
             // Not every registry says all of it; the manifest itself does.
-            None => Ok(self.get(cx, name).await?.descriptor().clone()),
+            None => Ok(self.get(cx, site, name).await?.descriptor().clone()),
         }
     }
 
-    pub(crate) async fn get(&self, cx: &Cx, name: &Name) -> Result<RawManifest> {
-        let url = self.endpoint.manifest(self.name.path(), name);
-        let mut call = self.call(Method::GET, url, Scopes::pull(self.name.path()), &[200]);
+    pub(crate) async fn get(&self, cx: &Cx, site: &Site, name: &Name) -> Result<RawManifest> {
+        let url = site.endpoint.manifest(&site.path, name);
+        let scopes = Scopes::pull(&site.path);
+        let mut call = self.call(site, Method::GET, url, scopes, &[200]);
         call.headers
             .insert(ACCEPT, HeaderValue::from_static(MANIFESTS));
         let inner = &self.registry.0;
-        let mut attempts = crate::retry::Attempts::new(&inner.retry);
+        let mut attempts = crate::retry::Attempts::new(call.retry);
         loop {
             let incoming = self.send(cx, &call).await?;
             let told = self.told_digest(&incoming, name)?;
@@ -144,7 +182,10 @@ impl RegistryStore {
     /// that the registry tells.
     fn told_digest(&self, incoming: &Incoming, name: &Name) -> Result<Option<Digest>> {
         let told = match incoming.header("docker-content-digest") {
-            Some(text) => Some(text.parse::<Digest>()?),
+            Some(text) => Some(text.parse::<Digest>().map_err(|_| {
+                let fault = "its `Docker-Content-Digest` is no digest";
+                Error::protocol(&incoming.place, fault)
+            })?),
             None => None,
         };
         match (name, told) {
@@ -168,9 +209,9 @@ impl RegistryStore {
         manifest: &RawManifest,
         name: &Name,
     ) -> Result<Incoming> {
-        let url = self.endpoint.manifest(self.name.path(), name);
-        let scopes = Scopes::push(self.name.path());
-        let mut call = self.call(Method::PUT, url, scopes, &[201, 200, 202]);
+        let url = self.home.endpoint.manifest(&self.home.path, name);
+        let scopes = Scopes::push(&self.home.path);
+        let mut call = self.call(&self.home, Method::PUT, url, scopes, &[201, 200, 202]);
         let media_type = HeaderValue::try_from(manifest.media_type().as_str())
             .map_err(|_| self.fault("a media type that no header may hold"))?;
         call.headers.insert(CONTENT_TYPE, media_type);
@@ -211,20 +252,20 @@ impl RegistryStore {
     }
 
     async fn delete_at(&self, cx: &Cx, url: Url) -> Result<()> {
-        let scopes = Scopes::delete(self.name.path());
-        let call = self.call(Method::DELETE, url, scopes, &[200, 202, 204]);
+        let scopes = Scopes::delete(&self.home.path);
+        let call = self.call(&self.home, Method::DELETE, url, scopes, &[200, 202, 204]);
         self.send(cx, &call).await?;
         Ok(())
     }
 
     pub(crate) async fn delete_blob(&self, cx: &Cx, digest: &Digest) -> ocicore::Result<()> {
-        let url = self.endpoint.blob(self.name.path(), digest);
+        let url = self.home.endpoint.blob(&self.home.path, digest);
         self.run(cx, "delete", digest, self.delete_at(cx, url))
             .await
     }
 
     async fn delete_manifest(&self, cx: &Cx, name: &Name) -> Result<()> {
-        let url = self.endpoint.manifest(self.name.path(), name);
+        let url = self.home.endpoint.manifest(&self.home.path, name);
         match self.delete_at(cx, url).await {
             // docker-registry finds a tag no digest, and says so with 400.
             Err(Error::Answer(answer))
@@ -242,9 +283,12 @@ impl RegistryStore {
     }
 
     async fn head_blob(&self, cx: &Cx, descriptor: &Descriptor) -> Result<bool> {
-        let url = self.endpoint.blob(self.name.path(), descriptor.digest());
-        let scopes = Scopes::pull(self.name.path());
-        let call = self.call(Method::HEAD, url, scopes, &[200, 404]);
+        let url = self
+            .home
+            .endpoint
+            .blob(&self.home.path, descriptor.digest());
+        let scopes = Scopes::pull(&self.home.path);
+        let call = self.call(&self.home, Method::HEAD, url, scopes, &[200, 404]);
         Ok(self.send(cx, &call).await?.status() == 200)
     }
 }
@@ -258,11 +302,13 @@ impl fmt::Debug for RegistryStore {
 #[async_trait]
 impl ImageSource for RegistryStore {
     async fn resolve(&self, cx: &Cx, name: &Name) -> ocicore::Result<Descriptor> {
-        self.run(cx, "resolve", name, self.head(cx, name)).await
+        self.run(cx, "resolve", name, self.resolve_anywhere(cx, name))
+            .await
     }
 
     async fn manifest(&self, cx: &Cx, name: &Name) -> ocicore::Result<RawManifest> {
-        self.run(cx, "read", name, self.get(cx, name)).await
+        self.run(cx, "read", name, self.get_anywhere(cx, name))
+            .await
     }
 
     fn blob(&self, descriptor: &Descriptor) -> Arc<dyn Blob> {

@@ -82,6 +82,11 @@ impl Wire {
         }
     }
 
+    /// Whether this address may be asked without TLS.
+    pub(crate) fn allows_plain(&self, url: &Url) -> bool {
+        self.clients.allow_plain(url)
+    }
+
     /// The last limits that this host told.
     pub(crate) fn rate_limit(&self, host: &str) -> Option<RateLimit> {
         let limits = self.rate_limits.lock();
@@ -363,15 +368,13 @@ fn transport(place: &str, method: &Method, error: reqwest::Error) -> Error {
     }
 }
 
-/// What TLS refuses is refused again: rustls puts its errors into `InvalidData`.
-fn is_untrusted(error: &reqwest::Error) -> bool {
-    let mut at = std::error::Error::source(error);
-    while let Some(error) = at {
-        let io = error.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData) {
-            return true;
-        }
-        at = error.source();
-    }
-    false
+/// What TLS refuses is refused again: rustls puts its errors into `InvalidData`, and the layers
+/// above put that into another I/O error, whose source it is not.
+fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = match error.downcast_ref::<io::Error>() {
+        Some(io) if io.kind() == io::ErrorKind::InvalidData => return true,
+        Some(io) => io.get_ref().map(|inner| inner as _),
+        None => None,
+    };
+    inner.or(error.source()).is_some_and(is_untrusted)
 }

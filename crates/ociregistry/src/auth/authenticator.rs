@@ -270,7 +270,7 @@ fn safe_realm(url: &Url, realm: &str, host: &str) -> Result<Url> {
         fault,
     };
     let realm = endpoint::join(url, realm)
-        .map_err(|fault_| fault(format!("of its token service, {fault_}")))?;
+        .map_err(|fault_| fault(format!("its token service cannot be found: {fault_}")))?;
     if realm.scheme() == "http"
         && url.scheme() == "https"
         && !endpoint::is_loopback(&endpoint::authority(&realm))

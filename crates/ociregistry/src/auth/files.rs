@@ -32,6 +32,7 @@ const HUB: &str = "https://index.docker.io/v1/";
 pub struct AuthFiles {
     paths: Vec<PathBuf>,
     helper_timeout: Duration,
+    helper_directory: Option<PathBuf>,
 }
 
 impl AuthFiles {
@@ -40,6 +41,7 @@ impl AuthFiles {
         Self {
             paths: paths.into_iter().collect(),
             helper_timeout: Duration::from_secs(30),
+            helper_directory: None,
         }
     }
 
@@ -77,6 +79,12 @@ impl AuthFiles {
         self.helper_timeout = timeout;
         self
     }
+
+    /// Looks for credential helpers in this directory; by default in the search path.
+    pub fn with_helper_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.helper_directory = Some(directory.into());
+        self
+    }
 }
 
 #[async_trait]
@@ -92,7 +100,12 @@ impl Keychain for AuthFiles {
             let Some(parsed) = read(file)? else { continue };
             let server = if host == "docker.io" { HUB } else { host };
             for program in parsed.helpers(&keys) {
-                let work = helper::get(program, server, self.helper_timeout);
+                let work = helper::get(
+                    program,
+                    server,
+                    self.helper_directory.as_deref(),
+                    self.helper_timeout,
+                );
                 let found = cx.or_cancelled(async { Ok(work.await) }).await??;
                 if found.is_some() {
                     return Ok(found);

@@ -1,7 +1,7 @@
 //! Credential helpers (docker-credential-helpers, "Development"): `docker-credential-NAME get` is
 //! given a server on its standard input and answers with JSON.
 
-use std::{io, process::Stdio, time::Duration};
+use std::{io, path::Path, process::Stdio, time::Duration};
 
 use serde::Deserialize;
 use tokio::{
@@ -23,6 +23,7 @@ const TOKEN_USER: &str = "<token>";
 pub(super) async fn get(
     name: &str,
     server: &str,
+    directory: Option<&Path>,
     timeout: Duration,
 ) -> Result<Option<Credentials>> {
     // The name comes from a file and becomes part of a program's name.
@@ -34,7 +35,7 @@ pub(super) async fn get(
             "has an unusable name, expected letters, digits, `.`, `_`, `-`",
         ));
     }
-    match tokio::time::timeout(timeout, run(&program, server)).await {
+    match tokio::time::timeout(timeout, run(&program, server, directory)).await {
         Ok(output) => parse(&program, output?),
         Err(_) => Err(fault(
             &program,
@@ -48,20 +49,21 @@ struct Output {
     answer: Vec<u8>,
 }
 
-async fn run(program: &str, server: &str) -> Result<Output> {
+async fn run(program: &str, server: &str, directory: Option<&Path>) -> Result<Output> {
     let broken = |what: &str, error: io::Error| Error::Helper {
         program: program.to_owned(),
         fault: what.to_owned(),
         source: Some(error.into()),
     };
-    let mut child = Command::new(program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| broken("cannot be started", error))?;
+    let mut child =
+        Command::new(directory.map_or(Path::new(program).to_owned(), |at| at.join(program)))
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| broken("cannot be started", error))?;
     if let Some(mut input) = child.stdin.take() {
         // A helper that does not read what it is asked for may still answer.
         if let Err(error) = input.write_all(format!("{server}\n").as_bytes()).await
@@ -157,10 +159,12 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_no_path() {
         for name in ["", "../x", "a/b", "a b"] {
-            let error = get(name, "s", Duration::from_secs(1)).await.unwrap_err();
+            let error = get(name, "s", None, Duration::from_secs(1))
+                .await
+                .unwrap_err();
             assert!(error.to_string().contains("unusable name"), "{name}");
         }
-        let error = get("no-such-helper", "s", Duration::from_secs(1))
+        let error = get("no-such-helper", "s", None, Duration::from_secs(1))
             .await
             .unwrap_err();
         assert_eq!(

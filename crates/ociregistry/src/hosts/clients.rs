@@ -7,7 +7,7 @@ use std::{
 use reqwest::{Certificate, Client, ClientBuilder, Identity, redirect};
 use url::Url;
 
-use super::{HostOptions, Trust};
+use super::options::{HostOptions, Trust};
 use crate::{Error, Result, endpoint, endpoint::Scheme};
 
 /// HTTP clients by host, each made when it is first needed: whoever speaks plain HTTP needs no

@@ -1,111 +1,343 @@
-//! How to reach a registry: scheme, certificates, mirrors.
+//! How to reach registries: schemes, certificates, mirrors, and the files that say so.
 
 mod clients;
+mod containerd;
+mod file;
+mod options;
+mod registries_conf;
+mod route;
 
 pub(crate) use clients::{Clients, Proxies, Settings};
+pub use options::HostOptions;
+pub use route::Mirror;
+pub(crate) use route::{Rule, Site};
 
-use std::fmt;
+use std::{collections::BTreeMap, path::Path};
 
-use crate::{auth::Secret, endpoint, endpoint::Scheme};
+use ocicore::Repository;
 
-/// How to reach one registry, see [`RegistryBuilder::host`](crate::RegistryBuilder::host).
+use crate::{Error, Result, endpoint::Endpoint};
+
+/// How to reach registries: options and mirrors by host, set one by one or read from the files of
+/// other tools.
 ///
-/// Without options, a registry is reached by TLS with the system's certificate authorities; one on
-/// a loopback address by plain HTTP.
-#[derive(Clone, Default)]
-pub struct HostOptions {
-    scheme: Option<Scheme>,
-    ca: Vec<Vec<u8>>,
-    identity: Option<Secret>,
-    trust: Trust,
+/// ```
+/// use ociregistry::{HostOptions, Hosts, Mirror, Registry};
+///
+/// let hosts = Hosts::default()
+///     .with_options("10.0.0.1:5000", HostOptions::default().with_plain_http())
+///     .with_mirror("docker.io", Mirror::at("http://10.0.0.1:5000")?);
+/// let registry = Registry::builder().hosts(hosts).build();
+/// # drop(registry);
+/// # Ok::<(), ociregistry::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Hosts {
+    /// By the authority of the API.
+    options: BTreeMap<String, HostOptions>,
+    rules: Vec<Rule>,
 }
 
-/// Closed: a certificate is checked or it is not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Trust {
-    #[default]
-    Checked,
-    Anything,
-}
+impl Hosts {
+    /// Reads a `registries.conf` (containers-registries.conf(5), version 2): `location`,
+    /// `insecure`, `blocked`, and mirrors with `pull-from-mirror` and `mirror-by-digest-only`. Short
+    /// names and aliases are not read, for references are complete.
+    ///
+    /// # Errors
+    /// [`Error::Hosts`] if the file cannot be read or understood.
+    pub fn from_registries_conf(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        registries_conf::parse(&path.display().to_string(), &file::read(path)?)
+    }
 
-impl HostOptions {
-    /// Speaks plain HTTP, so that everybody on the way reads and changes what is sent. The default
-    /// for loopback addresses only.
-    pub fn with_plain_http(mut self) -> Self {
-        self.scheme = Some(Scheme::Http);
+    /// Reads containerd's `HOST/hosts.toml` below a directory, mostly `/etc/containerd/certs.d`:
+    /// `server`, and for each host `capabilities`, `ca`, `client`, `skip_verify` and
+    /// `override_path`. Directories are called as their host, `HOST_PORT_` with a port, or
+    /// `_default`.
+    ///
+    /// # Errors
+    /// [`Error::Hosts`] if a file cannot be read or understood.
+    pub fn from_containerd(directory: impl AsRef<Path>) -> Result<Self> {
+        let mut hosts = Self::default();
+        for directory in file::directories(directory.as_ref())? {
+            let path = directory.join("hosts.toml");
+            if path.exists() {
+                let prefix = host_of(&directory);
+                hosts = hosts.and(containerd::parse(&path, &prefix, &file::read(&path)?)?);
+            }
+        }
+        Ok(hosts)
+    }
+
+    /// Reads the certificates of Docker's and Podman's `certs.d/HOST/`: `*.crt` are authorities,
+    /// `*.cert` with `*.key` a certificate of one's own.
+    ///
+    /// # Errors
+    /// [`Error::Hosts`] if a file cannot be read, or a certificate has no key.
+    pub fn from_certs_d(directory: impl AsRef<Path>) -> Result<Self> {
+        let mut hosts = Self::default();
+        for directory in file::directories(directory.as_ref())? {
+            let mut options = HostOptions::default();
+            for path in file::files(&directory)? {
+                match path.extension().and_then(|extension| extension.to_str()) {
+                    Some("crt") => options = options.with_ca_pem(file::read(&path)?),
+                    Some("cert") => {
+                        let key = path.with_extension("key");
+                        let pem = file::read(&path)? + "\n" + &file::read(&key)?;
+                        options = options.with_client_identity_pem(pem);
+                    }
+                    _ => {}
+                }
+            }
+            hosts = hosts.with_options(&host_of(&directory), options);
+        }
+        Ok(hosts)
+    }
+
+    /// Reaches a host by these options.
+    pub fn with_options(mut self, host: &str, options: HostOptions) -> Self {
+        self.options.insert(api_host(host), options);
         self
     }
 
-    /// Speaks TLS, also with a loopback address.
-    pub fn with_tls(mut self) -> Self {
-        self.scheme = Some(Scheme::Https);
+    /// Reads what a host has from a mirror; if that fails, from the next mirror, and from the host
+    /// itself at last. Writing goes to the host.
+    pub fn with_mirror(mut self, host: impl Into<String>, mirror: Mirror) -> Self {
+        self.rules.push(Rule::new(host.into()).with_mirror(mirror));
         self
     }
 
-    /// Trusts these certificate authorities (PEM, one or more) besides the system's. Implies TLS.
-    pub fn with_ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.ca.push(pem.into());
-        self.with_tls()
+    /// Both; where they name the same host, its options are those of `other`, and mirrors of this
+    /// come first.
+    pub fn and(mut self, other: Self) -> Self {
+        self.options.extend(other.options);
+        self.rules.extend(other.rules);
+        self
     }
 
-    /// Shows a certificate of one's own: PEM with the certificate's chain and its private key.
-    /// Implies TLS.
-    pub fn with_client_identity_pem(mut self, pem: impl Into<String>) -> Self {
-        self.identity = Some(Secret::new(pem));
-        self.with_tls()
+    pub(crate) fn options(&self) -> &BTreeMap<String, HostOptions> {
+        &self.options
     }
 
-    /// Takes any certificate, so that whoever is on the way can pretend to be the registry.
-    /// Implies TLS.
-    pub fn with_untrusted_certificates(mut self) -> Self {
-        self.trust = Trust::Anything;
-        self.with_tls()
+    /// The API of a host.
+    pub(crate) fn endpoint(&self, host: &str) -> Result<Endpoint> {
+        let options = self.options.get(&api_host(host));
+        let scheme = options.cloned().unwrap_or_default().scheme(host);
+        Endpoint::new(scheme, host).ok_or_else(|| Error::protocol(host, "its name is no host name"))
     }
 
-    pub(crate) fn scheme(&self, host: &str) -> Scheme {
-        self.scheme.unwrap_or(if endpoint::is_loopback(host) {
-            Scheme::Http
-        } else {
-            Scheme::Https
-        })
+    /// Where a repository is, and before it where it may be read.
+    pub(crate) fn sites(&self, name: &Repository) -> Result<(Vec<Site>, Site)> {
+        let mut home = Site::home(self.endpoint(name.host())?, name);
+        let mut mirrors = Vec::new();
+        // Of the rules whose prefix fits, the most special ones count.
+        let fit = |rule: &&Rule| rule.fit(name);
+        let best = self.rules.iter().filter_map(|rule| fit(&rule)).max();
+        for rule in self
+            .rules
+            .iter()
+            .filter(|rule| rule.fit(name) == best && best.is_some())
+        {
+            if rule.blocked {
+                let fault = "the configuration of this machine blocks it";
+                return Err(Error::protocol(name, fault));
+            }
+            if let Some(location) = &rule.location {
+                home = location.site(name, &rule.prefix)?;
+            }
+            for mirror in &rule.mirrors {
+                mirrors.push(mirror.site(name, &rule.prefix)?);
+            }
+        }
+        Ok((mirrors, home))
     }
 }
 
-impl fmt::Debug for HostOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostOptions")
-            .field("scheme", &self.scheme)
-            .field("ca", &self.ca.len())
-            .field("identity", &self.identity)
-            .field("trust", &self.trust)
-            .finish()
+/// The host of the API of the registry that images name.
+pub(crate) fn api_host(host: &str) -> String {
+    match host {
+        "docker.io" | "index.docker.io" => "registry-1.docker.io".to_owned(),
+        host => host.to_owned(),
+    }
+}
+
+/// The host that a directory of certificates is for; containerd writes a port as `_5000_`.
+fn host_of(directory: &Path) -> String {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    match name
+        .strip_suffix('_')
+        .and_then(|rest| rest.rsplit_once('_'))
+    {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{host}:{port}")
+        }
+        _ if name == "_default" => "*".to_owned(),
+        _ => name.into_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    #[test]
-    fn plain_http_is_for_this_machine_or_by_option() {
-        let (none, plain) = (
-            HostOptions::default(),
-            HostOptions::default().with_plain_http(),
-        );
-        for (options, host, scheme) in [
-            (&none, "localhost:5000", Scheme::Http),
-            (&none, "r.io", Scheme::Https),
-            (&none, "10.0.0.1:5000", Scheme::Https),
-            (&plain, "r.io", Scheme::Http),
-            (&none.clone().with_ca_pem("x"), "localhost", Scheme::Https),
-        ] {
-            assert_eq!(options.scheme(host), scheme, "{host}");
+    fn sites(hosts: &Hosts, name: &str) -> Vec<String> {
+        let name = name.parse().unwrap();
+        match hosts.sites(&name) {
+            Ok((mirrors, home)) => mirrors
+                .iter()
+                .chain([&home])
+                .map(|site| site.endpoint.tags(&site.path).to_string())
+                .collect(),
+            Err(error) => vec![error.to_string()],
         }
     }
 
     #[test]
-    fn keys_are_not_printed() {
-        let options = HostOptions::default().with_client_identity_pem("PRIVATE");
-        insta::assert_snapshot!(format!("{options:?}"), @"HostOptions { scheme: Some(Https), ca: 0, identity: Some(***), trust: Checked }");
+    fn registries_conf_is_read_as_podman_reads_it() {
+        let text = r#"
+            unqualified-search-registries = ["docker.io"]
+            [[registry]]
+            location = "docker.io"
+            [[registry.mirror]]
+            location = "mirror.example/hub"
+            [[registry.mirror]]
+            location = "10.0.0.1:5000"
+            insecure = true
+            [[registry]]
+            prefix = "quay.io/old"
+            location = "quay.io/new/place"
+            [[registry]]
+            prefix = "quay.io/old/secret"
+            blocked = true
+            [[registry]]
+            prefix = "*.corp.example"
+            location = "proxy.example"
+        "#;
+        let hosts = registries_conf::parse("FILE", text).unwrap();
+        let check = |name: &str, expected: &[&str]| {
+            assert_eq!(sites(&hosts, name), expected, "{name}");
+        };
+        let list = "/tags/list?n=1000";
+        check(
+            "alpine",
+            &[
+                &format!("https://mirror.example/v2/hub/library/alpine{list}"),
+                &format!("http://10.0.0.1:5000/v2/library/alpine{list}"),
+                &format!("https://registry-1.docker.io/v2/library/alpine{list}"),
+            ],
+        );
+        check(
+            "quay.io/old/a",
+            &[&format!("https://quay.io/v2/new/place/a{list}")],
+        );
+        check(
+            "quay.io/older/a",
+            &[&format!("https://quay.io/v2/older/a{list}")],
+        );
+        check(
+            "quay.io/old/secret/a",
+            &[
+                "`quay.io/old/secret/a` breaks the protocol: the configuration of this machine blocks it",
+            ],
+        );
+        check(
+            "a.corp.example/x",
+            &[&format!("https://proxy.example/v2/x{list}")],
+        );
+    }
+
+    #[test]
+    fn containerd_s_hosts_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |host: &str, text: &str| {
+            let at = directory.path().join(host);
+            fs::create_dir(&at).unwrap();
+            fs::write(at.join("hosts.toml"), text).unwrap();
+        };
+        write(
+            "docker.io",
+            r#"
+            server = "https://registry-1.docker.io"
+            [host."https://z.example"]
+              capabilities = ["pull", "resolve"]
+            [host."http://a.example/prefix/v2"]
+              override_path = true
+              skip_verify = true
+            [host."https://push.example"]
+              capabilities = ["push"]
+        "#,
+        );
+        write("r.io_5000_", r#"server = "http://10.0.0.1""#);
+        write("_default", r#"[host."https://all.example"]"#);
+        let hosts = Hosts::from_containerd(directory.path()).unwrap();
+        let list = "tags/list?n=1000";
+        assert_eq!(
+            sites(&hosts, "alpine"),
+            [
+                format!("https://z.example/v2/library/alpine/{list}&ns=docker.io"),
+                format!("http://a.example/prefix/v2/library/alpine/{list}&ns=docker.io"),
+                format!("https://registry-1.docker.io/v2/library/alpine/{list}"),
+            ]
+        );
+        assert_eq!(
+            sites(&hosts, "r.io:5000/x"),
+            [format!("http://10.0.0.1/v2/x/{list}")]
+        );
+        assert_eq!(
+            sites(&hosts, "other.io/x"),
+            [
+                format!("https://all.example/v2/x/{list}&ns=other.io"),
+                format!("https://other.io/v2/x/{list}"),
+            ]
+        );
+    }
+
+    #[test]
+    fn certificates_are_found_by_host() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path().join("r.io:5000");
+        fs::create_dir(&at).unwrap();
+        for name in ["ca.crt", "me.cert", "me.key", "README"] {
+            fs::write(at.join(name), name).unwrap();
+        }
+        let hosts = Hosts::from_certs_d(directory.path()).unwrap();
+        insta::assert_snapshot!(format!("{:?}", hosts.options()), @r#"{"r.io:5000": HostOptions { scheme: Some(Https), ca: 1, identity: Some(***), trust: Checked }}"#);
+        fs::remove_file(at.join("me.key")).unwrap();
+        assert!(Hosts::from_certs_d(directory.path()).is_err());
+        let missing = Hosts::from_certs_d(directory.path().join("x")).unwrap();
+        assert!(missing.options().is_empty());
+    }
+
+    #[test]
+    fn faults_name_file_and_line() {
+        let mut report = String::new();
+        for text in [
+            "x = [",
+            "[[registry]]\nlocation = 5",
+            "[[registry]]\nlocation = \"a b\"",
+            "[[registry]]\ninsecure = true",
+            "registry = 1",
+            "[[registry]]\nprefix = \"r.io\"\n[[registry.mirror]]\nlocation = \"x\"\npull-from-mirror = \"no\"",
+            "[[registry]]\nprefix = \"*.r.io\"\nblocked = \"yes\"",
+        ] {
+            report += &format!(
+                "{}\n",
+                registries_conf::parse("registries.conf", text).unwrap_err()
+            );
+        }
+        for text in [
+            "server = 1",
+            "server = \"ftp://x\"",
+            "[host.\"x y\"]",
+            "[host.\"https://x\"]\ncapabilities = [\"fly\"]",
+            "[host.\"https://x\"]\nca = \"/no/such/file\"",
+            "host = 1",
+        ] {
+            let path = Path::new("hosts.toml");
+            report += &format!("{}\n", containerd::parse(path, "r.io", text).unwrap_err());
+        }
+        insta::assert_snapshot!(report);
     }
 }

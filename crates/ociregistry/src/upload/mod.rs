@@ -117,8 +117,8 @@ impl Push<'_> {
     /// Asks for the blob to be there; where it cannot be had from another repository, an upload
     /// begins.
     async fn start(&self, cx: &Cx) -> Result<Start> {
-        let target = self.store.name.path();
-        let from = endpoint::mount_source(&self.store.name, self.blob.origin());
+        let target = &self.store.home.path;
+        let from = self.store.mount_source(self.blob.origin());
         match self.start_from(cx, from).await {
             // Who may not read there may still write here.
             Err(Error::Answer(answer)) if answer.class() == Class::Denied && from != target => {
@@ -130,14 +130,14 @@ impl Push<'_> {
     }
 
     async fn start_from(&self, cx: &Cx, from: &RepositoryPath) -> Result<Start> {
-        let (store, target) = (self.store, self.store.name.path());
+        let (store, target) = (self.store, &self.store.home.path);
         let digest = self.blob.descriptor().digest();
         let mut scopes = Scopes::push(target);
         if from != target {
             scopes = scopes.and(&Scopes::pull(from));
         }
-        let url = store.endpoint.mount(target, digest, from);
-        let call = store.call(Method::POST, url, scopes, &[201, 202]);
+        let url = store.home.endpoint.mount(target, digest, from);
+        let call = store.call(&store.home, Method::POST, url, scopes, &[201, 202]);
         let incoming = store.registry.0.call_once(cx, &call).await?;
         if incoming.status() == 201 {
             let here = from == target;
@@ -248,8 +248,10 @@ impl Push<'_> {
     }
 
     fn call<'s>(&'s self, method: Method, url: Url, expected: &'s [u16]) -> Call<'s> {
-        let scopes = Scopes::push(self.store.name.path());
-        let mut call = self.store.call(method, url, scopes, expected);
+        let scopes = Scopes::push(&self.store.home.path);
+        let mut call = self
+            .store
+            .call(&self.store.home, method, url, scopes, expected);
         let kind = HeaderValue::from_static("application/octet-stream");
         call.headers.insert(CONTENT_TYPE, kind);
         call

@@ -2,12 +2,17 @@
 
 use std::{
     fs,
-    sync::atomic::{AtomicU32, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use ocicore::{Repository, conformance::peer::peer};
-use ociregistry::{Credentials, HostOptions, Registry, RegistryBuilder};
+use ocicore::{ImageStore, Repositories, Repository, conformance::peer::peer};
+use ociregistry::{Credentials, HostOptions, Registry, RegistryBuilder, Retry};
+
+use crate::fake::Fake;
 
 /// A repository that no other test, and no earlier run, has used.
 pub(crate) fn fresh(host: &str) -> Repository {
@@ -32,4 +37,39 @@ pub(crate) fn secured() -> Option<(String, RegistryBuilder)> {
         .host(&host, HostOptions::default().with_ca_pem(ca))
         .credentials(&host, login);
     Some((host, builder))
+}
+
+/// A client that waits as little as possible.
+pub(crate) fn quick() -> RegistryBuilder {
+    let (first, longest) = (Duration::from_millis(1), Duration::from_millis(5));
+    Registry::builder()
+        .retry(
+            Retry::default()
+                .with_attempts(3)
+                .with_pauses(first, longest),
+        )
+        .stall_timeout(Duration::from_millis(300))
+}
+
+/// The store `a/b` of a fake server.
+pub(crate) fn store(registry: &Registry, fake: &Fake) -> Arc<dyn ImageStore> {
+    registry.repository(&at(fake)).unwrap()
+}
+
+pub(crate) fn at(fake: &Fake) -> Repository {
+    format!("{}/a/b", fake.host).parse().unwrap()
+}
+
+/// An error with all its sources, without what differs from run to run.
+pub(crate) fn shown(error: &ocicore::Error, hosts: &[&Fake]) -> String {
+    let mut text = format!("[{:?}] {error}", error.class());
+    let mut at = std::error::Error::source(error);
+    while let Some(source) = at {
+        text += &format!("\n    {source}");
+        at = source.source();
+    }
+    for (n, fake) in hosts.iter().enumerate() {
+        text = text.replace(&fake.host, &format!("HOST{n}"));
+    }
+    text
 }

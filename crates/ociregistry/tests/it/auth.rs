@@ -1,0 +1,340 @@
+//! Logging in, by all the ways that registries know.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures_util::future::join_all;
+use ocicore::{Class, Cx, ImageStore, MediaType, RawManifest, Repositories};
+use ociregistry::{AuthFiles, Credentials, HostOptions, Registry};
+use registryd::{Access, Auth, Grant, Password, Secret, Server, User, storage::MemoryStorage};
+
+use crate::{
+    fake::{Fake, Reply, Request},
+    support::{fresh, quick, secured, shown, store},
+};
+
+/// A registry with a token service at `/token`, which gives tokens that say what they are for.
+async fn tokens(expires_in: u64, refuse: impl Fn(usize) -> bool + Send + Sync + 'static) -> Fake {
+    let given = AtomicUsize::new(0);
+    Fake::new(move |request, n| {
+        if request.target.starts_with("/token") {
+            let token = given.fetch_add(1, Ordering::Relaxed);
+            let body = serde_json::json!({"token": format!("t{token}"), "expires_in": expires_in});
+            return Reply::new(200).body(body.to_string());
+        }
+        match request.header("authorization") {
+            Some(header) if header.starts_with("Bearer t") && !refuse(n) => index(),
+            _ => Reply::new(401).header("www-authenticate", challenge(request)),
+        }
+    })
+    .await
+}
+
+fn challenge(request: &Request) -> String {
+    let host = request.header("host").unwrap();
+    format!("Bearer realm=\"http://{host}/token\",service=\"s\",scope=\"repository:a/b:pull\"")
+}
+
+fn index() -> Reply {
+    Reply::new(200)
+        .header("content-type", MediaType::OCI_INDEX)
+        .body(r#"{"manifests":[]}"#)
+}
+
+async fn pull(store: &Arc<dyn ImageStore>) -> ocicore::Result<RawManifest> {
+    store.manifest(&Cx::default(), &"v1".parse().unwrap()).await
+}
+
+#[tokio::test]
+async fn a_token_is_got_once_for_all() {
+    let fake = tokens(300, |_| false).await;
+    let registry = quick().build();
+    let stores: Vec<_> = (0..20).map(|_| store(&registry, &fake)).collect();
+    for manifest in join_all(stores.iter().map(pull)).await {
+        manifest.unwrap();
+    }
+    for store in &stores {
+        pull(store).await.unwrap();
+    }
+    let got: Vec<_> = fake
+        .requests()
+        .into_iter()
+        .filter(|r| r.target.starts_with("/token"))
+        .collect();
+    assert_eq!(got.len(), 1);
+    assert_eq!(
+        got[0].target,
+        "/token?service=s&scope=repository%3Aa%2Fb%3Apull"
+    );
+    assert_eq!(got[0].header("authorization"), None);
+    // Once the challenge is known, no request goes out without its token.
+    let later = &fake.requests()[fake.requests().len() - 20..];
+    assert!(
+        later
+            .iter()
+            .all(|r| r.header("authorization") == Some("Bearer t0"))
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_it_expires() {
+    // A life of one second is at its end after 0.8 s.
+    let fake = tokens(1, |_| false).await;
+    let registry = quick().build();
+    let store = store(&registry, &fake);
+    pull(&store).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    pull(&store).await.unwrap();
+    let seen: Vec<_> = fake
+        .requests()
+        .iter()
+        .map(|r| r.header("authorization").unwrap_or("-").to_owned())
+        .collect();
+    assert_eq!(seen, ["-", "-", "Bearer t0", "-", "Bearer t1"]);
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_renewed() {
+    let fake = tokens(300, |n| n == 3).await;
+    let registry = quick().build();
+    let store = store(&registry, &fake);
+    pull(&store).await.unwrap();
+    pull(&store).await.unwrap();
+    let seen: Vec<_> = fake
+        .requests()
+        .iter()
+        .map(|r| r.header("authorization").unwrap_or("-").to_owned())
+        .collect();
+    assert_eq!(seen, ["-", "-", "Bearer t0", "Bearer t0", "-", "Bearer t1"]);
+}
+
+#[tokio::test]
+async fn identity_tokens_go_to_the_token_service() {
+    let fake = tokens(300, |_| false).await;
+    let login = Credentials::identity_token("i d");
+    let registry = quick().credentials(&fake.host, login).build();
+    pull(&store(&registry, &fake)).await.unwrap();
+    let got = &fake.requests()[1];
+    assert_eq!(got.line(), "POST /token");
+    assert_eq!(
+        String::from_utf8_lossy(&got.body),
+        "grant_type=refresh_token&refresh_token=i+d&client_id=ociregistry&service=s&scope=repository%3Aa%2Fb%3Apull"
+    );
+}
+
+#[tokio::test]
+async fn a_token_of_ones_own_is_sent_as_it_is() {
+    let fake = tokens(300, |_| false).await;
+    let registry = quick()
+        .credentials(&fake.host, Credentials::bearer("tx"))
+        .build();
+    pull(&store(&registry, &fake)).await.unwrap();
+    assert_eq!(
+        fake.requests()[1].header("authorization"),
+        Some("Bearer tx")
+    );
+    assert_eq!(fake.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_login_is_said() {
+    let mut report = String::new();
+    let cases: [(&str, &str); 5] = [
+        ("no challenge", ""),
+        ("a password that is wrong", "Basic realm=\"x\""),
+        (
+            "a token service that refuses",
+            "Bearer realm=\"/token\",service=\"s\"",
+        ),
+        ("a token service that is none", "Bearer realm=\"/none\""),
+        ("a token service nowhere", "Bearer realm=\"mailto:x\""),
+    ];
+    for (what, challenge) in cases {
+        let fake = Fake::new(move |request, _| match &request.target[..5] {
+            "/toke" => Reply::new(401).body(r#"{"details":"incorrect username or password"}"#),
+            "/none" => Reply::new(200).body("<html>secret</html>"),
+            _ => Reply::error(401, "UNAUTHORIZED", "who are you?")
+                .header("www-authenticate", challenge),
+        })
+        .await;
+        let registry = quick()
+            .credentials(&fake.host, Credentials::basic("me", "hunter2"))
+            .build();
+        let error = pull(&store(&registry, &fake)).await.unwrap_err();
+        assert_eq!(
+            error.class(),
+            if what.contains("is none") {
+                Class::Invalid
+            } else {
+                Class::Denied
+            }
+        );
+        report += &format!("{what}:\n  {}\n", shown(&error, &[&fake]));
+    }
+    assert!(!report.contains("hunter2"));
+    insta::assert_snapshot!(report);
+}
+
+#[tokio::test]
+async fn a_registry_with_tls_cannot_have_a_password_sent_in_the_clear() {
+    let tls = registryd::Tls::self_signed(["127.0.0.1"]).unwrap();
+    let ca = tls.certificate().to_owned();
+    let me = User::new("me", Password::plain("secret")).unwrap();
+    let server = Server::builder(MemoryStorage::new())
+        .auth(
+            Auth::bearer(Secret::random().unwrap())
+                .user(me)
+                .realm("http://tokens.invalid/token"),
+        )
+        .tls(tls)
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let host = server.addr().to_string();
+    let registry = quick()
+        .credentials(&host, Credentials::basic("me", "secret"))
+        .host(&host, HostOptions::default().with_ca_pem(ca))
+        .build();
+    let store = registry.repository(&fresh(&host)).unwrap();
+    let error = pull(&store).await.unwrap_err();
+    let error = error.find::<ociregistry::Error>().unwrap().to_string();
+    assert!(
+        error.ends_with("its token service `http://tokens.invalid/token` has no TLS"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_authority_is_refused_and_not_asked_again() {
+    let Some((host, _)) = secured() else { return };
+    let registry = quick()
+        .host(&host, HostOptions::default().with_tls())
+        .build();
+    let error = pull(&registry.repository(&fresh(&host)).unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.class(), Class::Other, "{error:?}");
+    assert!(shown(&error, &[]).contains("certificate"), "{error:?}");
+    let careless = HostOptions::default().with_untrusted_certificates();
+    let registry = quick().host(&host, careless).build();
+    let error = pull(&registry.repository(&fresh(&host)).unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.class(), Class::Denied, "{error:?}");
+}
+
+#[tokio::test]
+async fn who_may_only_read_may_not_write() {
+    let user = |name: &str, access| {
+        User::new(name, Password::plain("p"))
+            .unwrap()
+            .grant(Grant::everything(access))
+    };
+    let auth = Auth::bearer(Secret::random().unwrap())
+        .user(user("reader", Access::Read))
+        .user(user("writer", Access::Write));
+    let server = Server::builder(MemoryStorage::new())
+        .auth(auth)
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let host = server.addr().to_string();
+    let name = fresh(&host);
+    let as_user = |user: &str| {
+        let login = Credentials::basic(user, "p");
+        let registry = Registry::builder().credentials(&host, login).build();
+        registry.repository(&name).unwrap()
+    };
+    let (cx, blob) = (
+        Cx::default(),
+        ocicore::BytesBlob::new(MediaType::OCI_LAYER, "x"),
+    );
+    let error = as_user("reader").put_blob(&cx, &blob).await.unwrap_err();
+    assert_eq!(error.class(), Class::Denied);
+    as_user("writer").put_blob(&cx, &blob).await.unwrap();
+    assert!(
+        as_user("reader")
+            .has_blob(&cx, ocicore::Blob::descriptor(&blob))
+            .await
+            .unwrap()
+    );
+}
+
+#[tokio::test]
+async fn files_and_helpers_log_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let helper = directory.path().join("docker-credential-test");
+    let script = "#!/bin/sh\nread server\necho \"$server\" >> \"$0.asked\"\n\
+        echo '{\"Username\":\"me\",\"Secret\":\"from-helper\"}'\n";
+    fs::write(&helper, script).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    let fake = Fake::new(|request, _| match request.header("authorization") {
+        Some(_) => index(),
+        None => Reply::new(401).header("www-authenticate", "Basic"),
+    })
+    .await;
+    let file = directory.path().join("config.json");
+    let pair = STANDARD.encode("me:from-file");
+    let login = async |text: String| {
+        fs::write(&file, text).unwrap();
+        let registry = quick().keychain(AuthFiles::new([file.clone()])).build();
+        pull(&store(&registry, &fake)).await.unwrap();
+        let header = fake
+            .requests()
+            .last()
+            .unwrap()
+            .header("authorization")
+            .unwrap()
+            .to_owned();
+        String::from_utf8(STANDARD.decode(&header["Basic ".len()..]).unwrap()).unwrap()
+    };
+    let auths = format!(r#""auths":{{"{}":{{"auth":"{pair}"}}}}"#, fake.host);
+    assert_eq!(login(format!("{{{auths}}}")).await, "me:from-file");
+    // Helpers are looked for in one directory here, for a test must not change the search path.
+    let with_helper = format!(r#"{{"credHelpers":{{"{}":"test"}},{auths}}}"#, fake.host);
+    fs::write(&file, with_helper).unwrap();
+    let keychain = AuthFiles::new([file.clone()]).with_helper_directory(directory.path());
+    let registry = quick().keychain(keychain).build();
+    pull(&store(&registry, &fake)).await.unwrap();
+    let header = fake
+        .requests()
+        .last()
+        .unwrap()
+        .header("authorization")
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        STANDARD.decode(&header["Basic ".len()..]).unwrap(),
+        b"me:from-helper"
+    );
+    let asked = fs::read_to_string(directory.path().join("docker-credential-test.asked"));
+    assert_eq!(asked.unwrap(), format!("{}\n", fake.host));
+}
+
+#[tokio::test]
+async fn a_helper_that_hangs_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let helper = directory.path().join("docker-credential-slow");
+    fs::write(&helper, "#!/bin/sh\nexec sleep 60\n").unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = directory.path().join("config.json");
+    fs::write(&file, r#"{"credsStore":"slow"}"#).unwrap();
+    let keychain = AuthFiles::new([file])
+        .with_helper_directory(directory.path())
+        .with_helper_timeout(Duration::from_millis(100));
+    let fake = Fake::new(|_, _| Reply::new(401).header("www-authenticate", "Basic")).await;
+    let registry = quick().keychain(keychain).build();
+    let error = pull(&store(&registry, &fake)).await.unwrap_err();
+    insta::assert_snapshot!(shown(&error, &[&fake]), @"
+    [Denied] failed to read `v1` in HOST0/a/b
+        credential helper `docker-credential-slow` gave no answer within 0.1 s
+    ");
+}

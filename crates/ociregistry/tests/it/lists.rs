@@ -1,0 +1,201 @@
+//! Tags, repositories and referrers, page by page.
+
+use futures_util::{StreamExt, TryStreamExt};
+use ocicore::{Cx, Digest, ImageStore, MediaType, Repositories, Tag};
+use registryd::{Server, storage::MemoryStorage};
+
+use crate::{
+    fake::{Fake, Reply},
+    support::{quick, shown, store},
+};
+
+async fn tags(store: &dyn ImageStore) -> ocicore::Result<Vec<String>> {
+    let tags = store
+        .tags(&Cx::default())
+        .map_ok(|tag: Tag| tag.to_string());
+    tags.try_collect().await
+}
+
+#[tokio::test]
+async fn pages_are_read_as_they_are_asked_for() {
+    // A list without an end.
+    let fake = Fake::new(|_, n| {
+        Reply::new(200)
+            .header(
+                "link",
+                format!("</v2/a/b/tags/list?last=t{n}&n=1>; rel=\"next\""),
+            )
+            .body(format!(
+                r#"{{"name":"a/b","tags":["t{n:03}b","t{n:03}a"]}}"#
+            ))
+    })
+    .await;
+    let registry = quick().build();
+    let stream = store(&registry, &fake).tags(&Cx::default());
+    let first: Vec<_> = stream
+        .take(5)
+        .map(|tag| tag.unwrap().to_string())
+        .collect()
+        .await;
+    assert_eq!(first, ["t000a", "t000b", "t001a", "t001b", "t002a"]);
+    assert_eq!(
+        fake.lines(),
+        [
+            "GET /v2/a/b/tags/list?n=1000",
+            "GET /v2/a/b/tags/list?last=t0&n=1",
+            "GET /v2/a/b/tags/list?last=t1&n=1",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn odd_lists() {
+    let mut report = String::new();
+    let page = |body: &str| Reply::new(200).body(body);
+    for (what, reply) in [
+        (
+            "no repository",
+            Reply::error(404, "NAME_UNKNOWN", "unknown"),
+        ),
+        ("null", page(r#"{"tags":null}"#)),
+        ("denied", Reply::error(403, "DENIED", "no")),
+        ("no tag", page(r#"{"tags":["a","-x"]}"#)),
+        ("no list", page("<html>")),
+        (
+            "elsewhere",
+            page(r#"{"tags":["a"]}"#).header("link", "<http://127.0.0.2/x>; rel=next"),
+        ),
+        (
+            "a circle",
+            page(r#"{"tags":["a"]}"#).header("link", "</v2/a/b/tags/list?n=1000>; rel=next"),
+        ),
+    ] {
+        let fake = Fake::new(move |_, _| reply.clone()).await;
+        let registry = quick().build();
+        let listed = tags(&*store(&registry, &fake)).await;
+        let listed = listed.map_err(|error| shown(&error, &[&fake]));
+        report += &match listed {
+            Ok(tags) => format!("{what}: {tags:?}\n"),
+            Err(error) => format!("{what}: {error}\n"),
+        };
+    }
+    insta::assert_snapshot!(report);
+}
+
+#[tokio::test]
+async fn a_list_of_empty_pages_ends() {
+    let fake = Fake::new(|_, n| {
+        Reply::new(200)
+            .header("link", format!("<?n={n}>; rel=next"))
+            .body("{}")
+    })
+    .await;
+    let registry = quick().build();
+    let error = tags(&*store(&registry, &fake)).await.unwrap_err();
+    assert!(shown(&error, &[]).contains("100 empty pages in a row"));
+}
+
+#[tokio::test]
+async fn repositories_are_listed_for_hosts_with_a_name() {
+    let server = Server::builder(MemoryStorage::new())
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let host = server.addr().to_string();
+    let (cx, registry) = (
+        Cx::default(),
+        quick()
+            .host(&host, ociregistry::HostOptions::default())
+            .build(),
+    );
+    let mut expected = Vec::new();
+    for path in ["a/b", "c"] {
+        let name = format!("{host}/{path}").parse().unwrap();
+        let fixture = ocicore::conformance::Fixture::image();
+        fixture
+            .fill(&cx, &*registry.repository(&name).unwrap())
+            .await
+            .unwrap();
+        expected.push(name);
+    }
+    assert_eq!(
+        registry.catalog(&cx).try_collect::<Vec<_>>().await.unwrap(),
+        expected
+    );
+    assert_eq!(
+        registry
+            .catalog_of(&cx, &host)
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap(),
+        expected
+    );
+    let nobody = quick()
+        .build()
+        .catalog(&cx)
+        .try_collect::<Vec<_>>()
+        .await
+        .unwrap_err();
+    insta::assert_snapshot!(shown(&nobody, &[]), @"
+    [Unsupported] failed to list `repositories` in all registries
+        no host was named to the client
+    ");
+}
+
+#[tokio::test]
+async fn referrers_come_in_pages_and_errors_are_no_empty_list() {
+    let entry = |n: usize| {
+        format!(
+            r#"{{"mediaType":"{}","digest":"{}","size":{n},"artifactType":"x/y"}}"#,
+            MediaType::OCI_MANIFEST,
+            Digest::of(n.to_string().as_bytes())
+        )
+    };
+    let fake = Fake::new(move |_, n| {
+        let reply = Reply::new(200)
+            .header("content-type", MediaType::OCI_INDEX)
+            .body(format!(
+                r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+                entry(n)
+            ));
+        if n < 2 {
+            reply.header("link", format!("<?page={n}>; rel=\"next\""))
+        } else {
+            reply
+        }
+    })
+    .await;
+    let (cx, registry) = (Cx::default(), quick().build());
+    let subject = Digest::of(b"subject");
+    let listed = store(&registry, &fake)
+        .referrers(&cx, &subject)
+        .await
+        .unwrap();
+    assert_eq!(
+        listed
+            .iter()
+            .map(ocicore::Descriptor::size)
+            .collect::<Vec<_>>(),
+        [0, 1, 2]
+    );
+
+    for (status, asked) in [(401, 1), (403, 1), (400, 1), (500, 3)] {
+        let fake = Fake::new(move |_, _| Reply::error(status, "DENIED", "no")).await;
+        let error = store(&registry, &fake)
+            .referrers(&cx, &subject)
+            .await
+            .unwrap_err();
+        assert!(shown(&error, &[&fake]).contains(&status.to_string()));
+        assert_eq!(fake.lines().len(), asked, "{status}");
+    }
+    let fake = Fake::new(|_, _| Reply::new(404)).await;
+    assert_eq!(
+        store(&registry, &fake)
+            .referrers(&cx, &subject)
+            .await
+            .unwrap(),
+        []
+    );
+    let tag = format!("GET /v2/a/b/manifests/sha256-{}", subject.hex());
+    assert_eq!(fake.lines()[1], tag);
+}
