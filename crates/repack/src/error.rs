@@ -108,6 +108,14 @@ pub enum Error {
         /// The editor's own error.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// There is no such compression level.
+    #[error("there is no compression level {level}, only 1 to {most}")]
+    Level {
+        /// What was asked for.
+        level: u8,
+        /// The highest.
+        most: u8,
+    },
     /// Reading or writing a file failed.
     #[error("failed to {action} `{}`", path.display())]
     File {

@@ -37,6 +37,9 @@ pub enum Compression {
     /// By gzip, with several members.
     #[default]
     Gzip,
+    /// By Zstandard, with several frames.
+    #[cfg(feature = "zstd")]
+    Zstd,
 }
 
 /// What becomes of content that is a deflate stream in its archive.
@@ -73,7 +76,8 @@ impl Options {
         self
     }
 
-    /// With another level for what is compressed anew: 1 to 12, by default 6.
+    /// With another level for what is compressed anew: 1 to 12 for gzip, by default 5; 1 to 22 for
+    /// Zstandard, by default 3.
     pub fn with_level(mut self, level: u8) -> Self {
         self.level = Some(level);
         self
@@ -97,20 +101,24 @@ impl Options {
         match self.compression {
             Compression::None => MediaType::OCI_LAYER,
             Compression::Gzip => MediaType::OCI_LAYER_GZIP,
+            #[cfg(feature = "zstd")]
+            Compression::Zstd => MediaType::OCI_LAYER_ZSTD,
         }
     }
 
     fn settings(&self) -> Settings {
         let codec = match self.compression {
             Compression::None => Codec::Plain,
-            Compression::Gzip => Codec::Gzip(self.level.unwrap_or(6)),
+            Compression::Gzip => Codec::Gzip(self.level.unwrap_or(5)),
+            #[cfg(feature = "zstd")]
+            Compression::Zstd => Codec::Zstd(self.level.unwrap_or(3)),
         };
         let threads = self
             .threads
             .or_else(|| thread::available_parallelism().ok());
         Settings {
             codec,
-            splice: codec != Codec::Plain && self.deflated == Deflated::Splice,
+            splice: self.compression == Compression::Gzip && self.deflated == Deflated::Splice,
             threads: threads.unwrap_or(NonZero::<usize>::MIN),
         }
     }
@@ -127,8 +135,7 @@ impl Written {
 /// has got most of it when a fault is found: [`into_layer`](crate::into_layer) leaves no such file.
 ///
 /// # Errors
-/// [`Error::Entry`] if an archive lies about a content, [`Error::LinkTarget`], [`Error::Limit`] if
-/// there is no such level, [`Error::Io`] if `to` fails, [`Error::Cancelled`].
+/// [`Error::Entry`] if an archive lies about a content, [`Error::LinkTarget`], [`Error::Level`], [`Error::Io`] if `to` fails, [`Error::Cancelled`].
 pub fn write(cx: &Cx, tree: &Tree, options: &Options, to: &mut dyn Write) -> Result<Written> {
     let _span = tracing::debug_span!("write_layer", entries = tree.len()).entered();
     let totals = pipeline::run(cx, tree, options.settings(), to)?;

@@ -24,7 +24,7 @@ const LARGEST_EXTENSION: u64 = 1 << 20;
 /// Longest target of a symbolic link on Linux.
 const LONGEST_TARGET: usize = 4095;
 
-/// Indexes a tar file, which may be compressed by gzip or Zstandard: then it is unpacked into a
+/// Indexes a tar file, which may be compressed by gzip or Zstandard (feature `zstd`): then it is unpacked into a
 /// temporary file first.
 ///
 /// # Errors
@@ -35,7 +35,7 @@ pub fn open(cx: &Cx, path: impl AsRef<Path>, limits: &SizeLimits) -> Result<Tree
     index(cx, Arc::new(file), limits)
 }
 
-/// Indexes a tar archive, which may be compressed by gzip or Zstandard. Of an uncompressed one
+/// Indexes a tar archive, which may be compressed by gzip or Zstandard (feature `zstd`). Of an uncompressed one
 /// only the headers are read.
 ///
 /// # Errors

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Bytes of results and of jobs in work, all threads together.
-const IN_FLIGHT: usize = 40 << 20;
+const IN_FLIGHT: usize = 48 << 20;
 /// Results of one job that wait, when it has several.
 const WAITING: usize = 2;
 

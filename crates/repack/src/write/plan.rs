@@ -15,11 +15,11 @@ use crate::{
 
 /// Files up to this size share a member with their neighbors: a member of their own would cost
 /// more than compressing them again.
-const SMALL: u64 = 16 << 10;
+const SMALL: u64 = 24 << 10;
 /// Bytes of what is compressed together.
 pub(crate) const GROUP: u64 = 1 << 20;
 /// Bytes, compressed and not, up to which a deflate stream is spliced in memory at once.
-const WHOLE: u64 = 16 << 20;
+const WHOLE: u64 = 40 << 20;
 
 /// A part of the stream that is made by one thread.
 #[derive(Debug)]

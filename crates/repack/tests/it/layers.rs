@@ -21,9 +21,9 @@ const SIZES: &[usize] = &[
     511,
     512,
     513,
-    (16 << 10) - 1,
-    16 << 10,
-    (16 << 10) + 1,
+    (24 << 10) - 1,
+    24 << 10,
+    (24 << 10) + 1,
     100_000,
     (1 << 20) - 1,
     1 << 20,
@@ -280,4 +280,26 @@ fn a_writer_that_fails_ends_all_threads() {
         let error = repack::layer::write(&cx, &tree, &options, &mut Full(room)).unwrap_err();
         assert_eq!(error.class(), ocicore::Class::Exhausted, "{error}");
     }
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn zstandard_there_and_back() {
+    let (zip, expected) = of_all_sizes();
+    let tree = index_zip(zip).unwrap();
+    let options = Options::default().with_compression(Compression::Zstd);
+    let (packed, written) = write(&tree, &options).unwrap();
+    assert_eq!(written.media_type, MediaType::OCI_LAYER_ZSTD);
+    let raw = zstd::decode_all(&*packed).unwrap();
+    assert_eq!(Digest::of(&raw), written.diff_id);
+    assert_eq!(files(&raw), expected);
+    let back = index_tar(packed.clone()).unwrap();
+    assert_eq!(write(&back, &options).unwrap().1.diff_id, written.diff_id);
+    let error = index_tar(packed[..packed.len() - 1].to_vec()).unwrap_err();
+    assert!(
+        matches!(error, Error::Archive { format: "zstd", .. }),
+        "{error}"
+    );
+    let error = write(&tree, &options.with_level(23)).unwrap_err();
+    insta::assert_snapshot!(crate::support::chain(&error), @"there is no compression level 23, only 1 to 22");
 }

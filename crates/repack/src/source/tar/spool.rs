@@ -38,6 +38,16 @@ pub(super) fn unpacked(
             let mut decoder = MultiGzDecoder::new(compressed);
             spool(cx, &mut decoder, "gzip", limits)?
         }
+        #[cfg(feature = "zstd")]
+        [0x28, 0xb5, 0x2f, 0xfd] => {
+            let decoder = zstd::Decoder::with_buffer(compressed);
+            let mut decoder = decoder.map_err(|error| Error::io("decompress", error))?;
+            // Frames that want more than 128 MiB of memory are refused.
+            decoder
+                .window_log_max(27)
+                .map_err(|error| Error::io("decompress", error))?;
+            spool(cx, &mut decoder, "zstd", limits)?
+        }
         _ => return Ok(source),
     };
     Ok(Arc::new(spooled))

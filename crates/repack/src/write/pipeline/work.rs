@@ -21,6 +21,8 @@ use crate::{
 pub(super) struct Tools {
     encoder: Encoder,
     verifier: Verifier,
+    /// Room for a small file's member.
+    member: Vec<u8>,
 }
 
 /// Where results go.
@@ -46,7 +48,11 @@ impl<'t> Out<'_, 't> {
 
 impl Tools {
     pub(super) fn new(encoder: Encoder, verifier: Verifier) -> Self {
-        Self { encoder, verifier }
+        Self {
+            encoder,
+            verifier,
+            member: Vec::new(),
+        }
     }
 
     pub(super) fn run<'t>(&mut self, job: &Job<'t>, out: &Out<'_, 't>) -> Result<()> {
@@ -68,9 +74,9 @@ impl Tools {
                     let start = raw.len();
                     match &file.content.0 {
                         Repr::Deflated { .. } => {
-                            let content = file.content.open();
-                            (content.take(GROUP + 1).read_to_end(&mut raw))
-                                .map_err(|error| file.failed(error))?;
+                            let mut member = mem::take(&mut self.member);
+                            self.inflate(*file, &mut member, &mut raw)?;
+                            self.member = member;
                         }
                         Repr::Bytes(_) | Repr::Stored { .. } => {
                             let len = usize::try_from(range.end - range.start).unwrap_or(0);
@@ -96,8 +102,14 @@ impl Tools {
         out.send(raw, packed, sums)
     }
 
-    /// Reads, frames and inflates a whole deflate stream.
     fn splice<'t>(&mut self, file: File<'t>, out: &Out<'_, 't>) -> Result<()> {
+        let (mut member, mut raw) = (Vec::new(), Vec::new());
+        self.inflate(file, &mut member, &mut raw)?;
+        out.send(raw, member, Vec::new())
+    }
+
+    /// Reads a whole deflate stream, frames it as a member, and appends what it inflates to.
+    fn inflate(&mut self, file: File<'_>, member: &mut Vec<u8>, raw: &mut Vec<u8>) -> Result<()> {
         let Repr::Deflated {
             compressed,
             size,
@@ -114,26 +126,25 @@ impl Tools {
         let len = usize::try_from(compressed).map_err(|_| too_large())?;
         let raw_len = usize::try_from(size).map_err(|_| too_large())?;
         let (start, end) = (splice::START.len(), splice::START.len() + len);
-        let mut member = vec![0; len + splice::FRAMING];
+        member.clear();
+        member.resize(len + splice::FRAMING, 0);
         member[..start].copy_from_slice(&splice::START);
         file.content
             .read_stored(&mut member[start..end], 0)
             .map_err(|error| file.failed(error))?;
         member[end..].copy_from_slice(&splice::trailer(crc, size));
-        let mut raw = vec![0; raw_len];
-        if !self.verifier.inflate(&member, &mut raw) {
+        let before = raw.len();
+        raw.resize(before + raw_len, 0);
+        if !self.verifier.inflate(member, &mut raw[before..]) {
             // The same bytes once more, by a reader that says what is wrong with them.
-            let bytes = Arc::new(Bytes::from(member));
-            let again = Content::deflated(bytes.clone(), start as u64, compressed, size, crc);
-            raw.clear();
-            again
+            let bytes = Bytes::copy_from_slice(&member[start..end]);
+            raw.truncate(before);
+            Content::deflated(Arc::new(bytes), 0, compressed, size, crc)
                 .open()
-                .read_to_end(&mut raw)
+                .read_to_end(raw)
                 .map_err(|error| file.failed(error))?;
-            drop(again);
-            member = Arc::try_unwrap(bytes).map_or_else(|bytes| bytes.to_vec(), Vec::from);
         }
-        out.send(raw, member, Vec::new())
+        Ok(())
     }
 
     /// Inflates and compresses piece by piece.
