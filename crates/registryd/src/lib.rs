@@ -22,6 +22,7 @@
 
 mod auth;
 mod error;
+pub mod gc;
 mod hash;
 mod limits;
 mod links;
@@ -36,6 +37,7 @@ mod upload;
 pub use auth::{Access, Auth, Grant, Password, Pattern, Secret, User};
 pub use error::{Error, Noun, Result};
 pub use limits::Limits;
+pub use links::Sparse;
 pub use server::{Builder, Server};
 #[cfg(feature = "tls")]
 pub use tls::Tls;

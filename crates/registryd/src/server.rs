@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    Auth, Error, Limits, Result,
-    links::Links,
+    Auth, Error, Limits, Result, gc,
+    links::{Links, Sparse},
     repositories::ServerRepositories,
     routes::{self, App},
     storage::Storage,
@@ -39,6 +39,8 @@ pub struct Builder {
     auth: Auth,
     cx: Cx,
     transport: Transport,
+    sparse: Sparse,
+    grace: Duration,
 }
 
 /// What lies between TCP and HTTP.
@@ -69,6 +71,8 @@ impl Server {
             auth: Auth::open(),
             cx: Cx::default(),
             transport: Transport::Plain,
+            sparse: Sparse::default(),
+            grace: gc::GRACE,
         }
     }
 
@@ -125,6 +129,19 @@ impl Builder {
         self
     }
 
+    /// With another way to treat images with missing layers. Indexes may always be sparse.
+    pub fn sparse(mut self, sparse: Sparse) -> Self {
+        self.sparse = sparse;
+        self
+    }
+
+    /// With another grace of garbage collection than [`gc::GRACE`]: what a client has just been
+    /// told to be there is not removed for that time.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
     /// With another context, for its clock: by it, tokens expire.
     pub fn context(mut self, cx: Cx) -> Self {
         self.cx = cx;
@@ -143,7 +160,7 @@ impl Builder {
         };
         let listener = TcpListener::bind(address).await.map_err(fault)?;
         let local = listener.local_addr().map_err(fault)?;
-        let links = Arc::new(Links::new(self.storage, Duration::from_secs(1800)));
+        let links = Arc::new(Links::new(self.storage, self.grace / 2, self.sparse));
         let app = Arc::new(App {
             links,
             limits: self.limits,

@@ -113,7 +113,7 @@ fn fits_components(pattern: &[String], components: &[&str]) -> bool {
 }
 
 /// Greedy, going back to the last `*` only: linear in the product of the lengths.
-fn fits_text(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn fits_text(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {

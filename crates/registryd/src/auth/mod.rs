@@ -14,6 +14,7 @@ use base64::{
 use ocicore::{Cx, RepositoryPath};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use self::grant::fits_text;
 use self::token::{Claims, Scope};
 pub use self::{
     grant::{Access, Grant, Pattern},

@@ -63,6 +63,40 @@ pub(crate) fn condemned(digest: &Digest) -> Key {
     key(format!("condemned/{}", flat(digest)))
 }
 
+pub(crate) fn all_condemned() -> Key {
+    key("condemned".to_owned())
+}
+
+/// Held by who collects garbage.
+pub(crate) fn lease() -> Key {
+    key("garbage-collection".to_owned())
+}
+
+pub(crate) fn contents() -> Key {
+    key("blobs".to_owned())
+}
+
+/// The digest of a content.
+pub(crate) fn content_digest(key: &Key) -> Option<Digest> {
+    let [_, algorithm, _, hex] = key.as_str().split('/').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    format!("{algorithm}:{hex}").parse().ok()
+}
+
+/// The repository that a link belongs to.
+pub(crate) fn owner(key: &Key) -> Option<RepositoryPath> {
+    let (name, _) = key
+        .as_str()
+        .strip_prefix("repositories/")?
+        .split_once("/_")?;
+    name.parse().ok()
+}
+
+pub(crate) fn links() -> Key {
+    key("repositories".to_owned())
+}
+
 pub(crate) fn repository(name: &RepositoryPath) -> Key {
     key(format!("catalog/{}", name.as_str().replace('/', "+")))
 }
@@ -113,6 +147,9 @@ mod tests {
                     assert_eq!(key.as_str().parse::<Key>().unwrap(), key);
                 }
                 assert_eq!(digest_of(&blob(repository, digest)), Some(*digest));
+                assert_eq!(content_digest(&content(digest)), Some(*digest));
+                let owned = owner(&blob(repository, digest));
+                assert_eq!(owned.as_ref(), Some(repository));
             }
             let entry = super::repository(repository);
             assert_eq!(repository_of(&entry).as_ref(), Some(repository));

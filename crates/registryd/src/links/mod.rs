@@ -4,19 +4,20 @@
 //! small write. Links are written after what they point to, and removed before it.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
-use ocicore::{Class, Descriptor, Digest, MediaType, Name, RawManifest, RepositoryPath, Tag};
+use ocicore::{Class, Cx, Descriptor, Digest, MediaType, Name, RawManifest, RepositoryPath, Tag};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use self::cache::ManifestCache;
 use crate::{
     Error, Result,
-    storage::{Key, Object, Storage, When},
+    storage::{Key, Object, Storage, Version, When},
 };
 
 mod cache;
@@ -35,6 +36,17 @@ pub(crate) struct Links {
     /// A link that a client relies on is written anew when it is older, so that garbage
     /// collection leaves it alone for a while.
     refresh: Duration,
+    sparse: Sparse,
+}
+
+/// What to do with an image manifest some of whose layers are missing. Closed: one does it or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sparse {
+    /// Take it, as some clients keep a part of an image only.
+    #[default]
+    Accept,
+    /// Refuse it, so that whatever is pushed can be pulled.
+    Refuse,
 }
 
 /// What a repository keeps of a manifest.
@@ -53,12 +65,18 @@ pub(crate) struct Page<T> {
 }
 
 impl Links {
-    pub(crate) fn new(storage: Arc<dyn Storage>, refresh: Duration) -> Self {
+    pub(crate) fn new(storage: Arc<dyn Storage>, refresh: Duration, sparse: Sparse) -> Self {
         Self {
             storage,
             cache: ManifestCache::default(),
             refresh,
+            sparse,
         }
+    }
+
+    /// For who is no server.
+    pub(crate) fn offline(storage: &Arc<dyn Storage>) -> Self {
+        Self::new(Arc::clone(storage), Duration::MAX, Sparse::default())
     }
 
     /// Size of a blob, none if the repository does not have it.
@@ -81,7 +99,9 @@ impl Links {
         let Some((bytes, modified)) = self.read(&key).await? else {
             return Ok(None);
         };
-        self.refresh(&key, &bytes, modified).await?;
+        if self.refresh(&key, &bytes, modified).await? && !self.is_safe(repository, digest).await? {
+            return Ok(None);
+        }
         Ok(size_of(&bytes))
     }
 
@@ -119,10 +139,11 @@ impl Links {
         let Some(size) = self.use_blob(from, digest).await? else {
             return Ok(false);
         };
-        if repository != from {
-            self.link_blob(repository, digest, size).await?;
+        if repository == from {
+            return Ok(true);
         }
-        Ok(true)
+        self.link_blob(repository, digest, size).await?;
+        self.is_safe(repository, digest).await
     }
 
     /// Links a blob that any repository has, else says false.
@@ -136,10 +157,15 @@ impl Links {
             return Ok(false);
         };
         self.link_blob(repository, digest, meta.size).await?;
-        // Garbage collection may have been about to remove it. It looks for links once more
-        // before it does, and leaves alone what is condemned for a short time only.
+        self.is_safe(repository, digest).await
+    }
+
+    /// Whether content that was just linked will stay. Garbage collection condemns it, looks for
+    /// links once more, and then removes it: either that look finds the link, or this one finds
+    /// that it is condemned. Then the link goes again, and the client has to bring the content.
+    async fn is_safe(&self, repository: &RepositoryPath, digest: &Digest) -> Result<bool> {
         if self.storage.head(&keys::condemned(digest)).await?.is_none()
-            && self.storage.head(&content).await?.is_some()
+            && self.storage.head(&keys::content(digest)).await?.is_some()
         {
             return Ok(true);
         }
@@ -208,17 +234,13 @@ impl Links {
         let links = manifest.links().map_err(|source| Error::ManifestInvalid {
             source: source.into(),
         })?;
-        let blobs = links
-            .blobs()
-            .filter(|blob| !blob.media_type().is_nondistributable() && blob.urls().is_empty());
-        let checks: Vec<BoxFuture<'_, Result<()>>> = blobs
-            .map(|blob| self.check_blob(repository, blob).boxed())
-            .collect();
-        stream::iter(checks)
-            .buffer_unordered(CONCURRENCY)
-            .try_collect::<()>()
-            .await?;
-
+        self.check_blobs(repository, &links).await?;
+        for child in &links.manifests {
+            let key = keys::manifest(repository, child.digest());
+            if let Some((bytes, modified)) = self.read(&key).await? {
+                self.refresh(&key, &bytes, modified).await?;
+            }
+        }
         let digest = manifest.digest();
         let descriptor = Descriptor::new(
             manifest.media_type().clone(),
@@ -231,13 +253,15 @@ impl Links {
             subject,
         };
         let (link_key, link) = (keys::manifest(repository, digest), json(&link)?);
-        self.register(repository).await?;
         let content = keys::content(digest);
         let bytes = manifest.bytes().clone();
         self.storage.put(&content, bytes, When::Always).await?;
         self.storage
             .put(&link_key, link.clone(), When::Always)
             .await?;
+        // After the link, so that garbage collection, which does this the other way round, either
+        // finds the link or is found out.
+        self.register(repository).await?;
         if let Some(subject) = &subject {
             let mut referrer = descriptor.clone();
             let config = || {
@@ -263,7 +287,7 @@ impl Links {
             self.storage.put(&key, target.clone(), When::Always).await?;
         }
         // Somebody may have deleted the manifest before it was tagged, see `delete_manifest`.
-        if !tags.is_empty() && self.storage.head(&link_key).await?.is_none() {
+        if self.storage.head(&link_key).await?.is_none() {
             self.storage.put(&link_key, link, When::Always).await?;
         }
         Ok(subject)
@@ -286,28 +310,99 @@ impl Links {
         repository: &RepositoryPath,
         digest: &Digest,
     ) -> Result<bool> {
-        let key = keys::manifest(repository, digest);
-        let Some(link) = self.document::<ManifestLink>(&key).await? else {
+        let Some(meta) = self
+            .storage
+            .head(&keys::manifest(repository, digest))
+            .await?
+        else {
             return Ok(false);
         };
-        if let Some(subject) = &link.subject {
-            let referrer = keys::referrer(repository, subject, digest);
-            self.storage.delete(&referrer, When::Always).await?;
-        }
-        self.storage.delete(&key, When::Always).await?;
+        self.unlink_manifest(repository, digest, &meta.version)
+            .await?;
         let mut tags = self.storage.list(&keys::tags(repository), None);
         while let Some((key, meta)) = tags.try_next().await? {
             let target: Option<Descriptor> = self.document(&key).await?;
             if target.is_some_and(|target| target.digest() == digest) {
-                let unchanged = When::Unchanged(&meta.version);
-                match self.storage.delete(&key, unchanged).await {
-                    // It was moved to another manifest meanwhile.
-                    Err(error) if error.class() == Class::Conflict => {}
-                    other => other?,
-                }
+                // Unless it was moved to another manifest meanwhile.
+                self.delete_unchanged(&key, &meta.version).await?;
             }
         }
         Ok(true)
+    }
+
+    /// Removes the link of a manifest and its entry as a referrer, if the link is of that version,
+    /// else says false.
+    ///
+    /// What is pushed again at the same time stays: both removals depend on versions that were
+    /// read before.
+    pub(crate) async fn unlink_manifest(
+        &self,
+        repository: &RepositoryPath,
+        digest: &Digest,
+        version: &Version,
+    ) -> Result<bool> {
+        let key = keys::manifest(repository, digest);
+        let Some(link) = self.document::<ManifestLink>(&key).await? else {
+            return Ok(false);
+        };
+        let referrer = match &link.subject {
+            Some(subject) => {
+                let key = keys::referrer(repository, subject, digest);
+                let meta = self.storage.head(&key).await?;
+                meta.map(|meta| (key, meta.version))
+            }
+            None => None,
+        };
+        if !self.delete_unchanged(&key, version).await? {
+            return Ok(false);
+        }
+        if let Some((key, version)) = referrer {
+            self.delete_unchanged(&key, &version).await?;
+        }
+        Ok(true)
+    }
+
+    /// Removes an object of that version, else says false.
+    pub(crate) async fn delete_unchanged(&self, key: &Key, version: &Version) -> Result<bool> {
+        match self.storage.delete(key, When::Unchanged(version)).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.class() == Class::Conflict => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// All repositories that have anything, in lexical order.
+    pub(crate) async fn repositories(&self) -> Result<Vec<RepositoryPath>> {
+        let mut names: BTreeSet<RepositoryPath> = self.catalog().await?.into_iter().collect();
+        let mut links = self.storage.list(&keys::links(), None);
+        while let Some((key, _)) = links.try_next().await? {
+            names.extend(keys::owner(&key));
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    /// Takes repositories out of the catalog that hold no manifest and got none for that time.
+    pub(crate) async fn forget_empty(&self, cx: &Cx, grace: Duration) -> Result<()> {
+        let mut entries = self.storage.list(&keys::catalog(), None);
+        while let Some((key, meta)) = entries.try_next().await? {
+            let Some(name) = keys::repository_of(&key) else {
+                continue;
+            };
+            let age = cx.now().duration_since(meta.modified);
+            if !age.is_ok_and(|age| age > grace) || self.has_manifest(&name).await? {
+                continue;
+            }
+            self.storage.delete(&key, When::Always).await?;
+            if self.has_manifest(&name).await? {
+                self.register(&name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn has_manifest(&self, repository: &RepositoryPath) -> Result<bool> {
+        let mut manifests = self.storage.list(&keys::manifests(repository), None);
+        Ok(manifests.try_next().await?.is_some())
     }
 
     /// Tags after `after`, at most `limit`, in byte order.
@@ -404,27 +499,60 @@ impl Links {
         }
     }
 
-    async fn check_blob(&self, repository: &RepositoryPath, blob: &Descriptor) -> Result<()> {
+    /// What an image refers to must be there, with the size that it says. A sparse image, of
+    /// which some layers are elsewhere, is taken like a sparse index unless the server is told to
+    /// refuse it; one whose config is missing, or all of its layers, was pushed in the wrong order.
+    async fn check_blobs(&self, repository: &RepositoryPath, links: &ocicore::Links) -> Result<()> {
+        let here =
+            |blob: &&Descriptor| !blob.media_type().is_nondistributable() && blob.urls().is_empty();
+        let mut missing = None;
+        let mut found = 0;
+        let checks: Vec<BoxFuture<'_, Result<(&Descriptor, bool)>>> = links
+            .blobs()
+            .filter(here)
+            .map(|blob| self.check_blob(repository, blob).boxed())
+            .collect();
+        let mut checks = stream::iter(checks).buffer_unordered(CONCURRENCY);
+        while let Some((blob, is_there)) = checks.try_next().await? {
+            let is_config = links.config.as_ref() == Some(blob);
+            match is_there {
+                true if !is_config => found += 1,
+                true => {}
+                false if is_config => return Err(manifest_blob_unknown(repository, blob)),
+                false => missing = Some(blob),
+            }
+        }
+        match missing {
+            Some(blob) if found == 0 || self.sparse == Sparse::Refuse => {
+                Err(manifest_blob_unknown(repository, blob))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn check_blob<'a>(
+        &self,
+        repository: &RepositoryPath,
+        blob: &'a Descriptor,
+    ) -> Result<(&'a Descriptor, bool)> {
         match self.use_blob(repository, blob.digest()).await? {
-            None => Err(Error::ManifestBlobUnknown {
-                repository: repository.to_string(),
-                digest: (*blob.digest()).into(),
-            }),
             Some(size) if size != blob.size() => Err(Error::SizeMismatch {
                 what: format!("blob `{}`", blob.digest()),
                 expected: blob.size(),
                 actual: size,
             }),
-            Some(_) => Ok(()),
+            size => Ok((blob, size.is_some())),
         }
     }
 
-    async fn refresh(&self, key: &Key, bytes: &Bytes, modified: SystemTime) -> Result<()> {
+    /// Writes a link anew if it is old; whether it was.
+    async fn refresh(&self, key: &Key, bytes: &Bytes, modified: SystemTime) -> Result<bool> {
         let age = SystemTime::now().duration_since(modified);
-        if age.is_ok_and(|age| age > self.refresh) {
+        let old = age.is_ok_and(|age| age > self.refresh);
+        if old {
             self.storage.put(key, bytes.clone(), When::Always).await?;
         }
-        Ok(())
+        Ok(old)
     }
 
     pub(crate) async fn document<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>> {
@@ -445,6 +573,13 @@ impl Links {
                 Ok(Some((object.read(LINK_LIMIT).await?, modified)))
             }
         }
+    }
+}
+
+fn manifest_blob_unknown(repository: &RepositoryPath, blob: &Descriptor) -> Error {
+    Error::ManifestBlobUnknown {
+        repository: repository.to_string(),
+        digest: (*blob.digest()).into(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod auth;
 mod client;
+mod collect;
 mod pull;
 mod push;
 mod storage;

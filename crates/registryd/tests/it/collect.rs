@@ -1,0 +1,321 @@
+//! Garbage collection: it removes what nobody keeps, and nothing else, also while clients push.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{TryStreamExt, future};
+use ocicore::{Clock, Cx, Digest, MediaType};
+use registryd::{
+    Server, gc,
+    storage::{MemoryStorage, Storage},
+};
+use serde_json::{Value, json};
+
+use crate::client::{Peer, descriptor, disk, header};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The time of day, and some.
+#[derive(Debug, Default)]
+struct Later(Mutex<Duration>);
+
+impl Clock for Later {
+    fn now(&self) -> SystemTime {
+        SystemTime::now() + *self.0.lock().unwrap()
+    }
+}
+
+/// A context that is that much ahead.
+fn after(time: Duration) -> Cx {
+    Cx::default().with_clock(Arc::new(Later(Mutex::new(time))))
+}
+
+/// On both storages, one after the other.
+async fn each(check: impl AsyncFn(&Peer, &Arc<dyn Storage>)) {
+    let directory = tempfile::tempdir().unwrap();
+    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    for storage in [memory, disk(&directory)] {
+        check(
+            &Peer::start(Server::builder(Arc::clone(&storage))).await,
+            &storage,
+        )
+        .await;
+    }
+}
+
+async fn collect(
+    storage: &Arc<dyn Storage>,
+    time: Duration,
+    options: &gc::Options,
+) -> (gc::Plan, gc::Report) {
+    let cx = after(time);
+    let plan = gc::plan(&cx, storage, options).await.unwrap();
+    let report = gc::run(&cx, storage, &plan).await.unwrap();
+    (plan, report)
+}
+
+async fn contents(storage: &Arc<dyn Storage>) -> usize {
+    let found: Vec<_> = storage
+        .list(&"blobs".parse().unwrap(), None)
+        .try_collect()
+        .await
+        .unwrap();
+    found.len()
+}
+
+async fn put_index(peer: &Peer, reference: &str, children: &[&str]) -> String {
+    let children: Vec<Value> = children
+        .iter()
+        .map(|child| descriptor(MediaType::OCI_MANIFEST, child.as_bytes()))
+        .collect();
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_INDEX,
+        "manifests": children,
+    })
+    .to_string();
+    let response = peer
+        .put_manifest("a", reference, MediaType::OCI_INDEX, &index)
+        .await;
+    assert_eq!(response.status(), 201);
+    index
+}
+
+async fn put_referrer(peer: &Peer, subject: &str) -> String {
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_MANIFEST,
+        "config": descriptor("x/sig".parse().unwrap(), b"{}"),
+        "layers": [],
+        "subject": descriptor(MediaType::OCI_MANIFEST, subject.as_bytes()),
+    })
+    .to_string();
+    let digest = Digest::of(manifest.as_bytes()).to_string();
+    let response = peer
+        .put_manifest("a", &digest, MediaType::OCI_MANIFEST, &manifest)
+        .await;
+    assert_eq!(response.status(), 201);
+    manifest
+}
+
+#[tokio::test]
+async fn what_a_tag_leads_to_stays() {
+    each(async |peer, storage| {
+        let untag = async |tag: &str| {
+            let response = peer.send("DELETE", &format!("/v2/a/manifests/{tag}")).await;
+            assert_eq!(response.status(), 202);
+        };
+        // An index of two images, one of which is signed, and the signature is, too.
+        let (one, two) = (
+            peer.push_image("a", "one", b"layer 1").await,
+            peer.push_image("a", "two", b"layer 2").await,
+        );
+        put_index(peer, "index", &[&one, &two]).await;
+        let signature = put_referrer(peer, &one).await;
+        let countersignature = put_referrer(peer, &signature).await;
+        untag("one").await;
+        untag("two").await;
+        // An image and a blob that nothing keeps.
+        let lost = peer.push_image("a", "lost", b"layer 3").await;
+        untag("lost").await;
+        peer.push_blob("b", b"no manifest").await;
+
+        let options = gc::Options::default().untagged(HOUR);
+        let (plan, _) = collect(storage, HOUR / 2, &options).await;
+        assert_eq!(
+            plan.manifests.len() + plan.blobs.len() + plan.content.len(),
+            0
+        );
+
+        let before = contents(storage).await;
+        let (plan, report) = collect(storage, HOUR * 2, &options).await;
+        insta::assert_json_snapshot!(plan, { ".**.digest" => "[digest]" });
+        assert_eq!((report.manifests, report.blobs, report.content), (1, 2, 3));
+        assert_eq!(report.bytes, plan.bytes());
+        assert_eq!(contents(storage).await, before - 3);
+        let (again, _) = collect(storage, HOUR * 2, &options).await;
+        assert_eq!(
+            again.manifests.len() + again.blobs.len() + again.content.len(),
+            0
+        );
+
+        for manifest in [&one, &two, &signature, &countersignature] {
+            let digest = Digest::of(manifest.as_bytes());
+            let found = peer.send("GET", &format!("/v2/a/manifests/{digest}")).await;
+            assert_eq!(found.text().await.unwrap(), *manifest);
+        }
+        for content in ["layer 1", "layer 2", "{}"] {
+            let path = format!("/v2/a/blobs/{}", Digest::of(content.as_bytes()));
+            assert_eq!(peer.send("GET", &path).await.text().await.unwrap(), content);
+        }
+        let lost = format!("/v2/a/manifests/{}", Digest::of(lost.as_bytes()));
+        peer.refused("GET", &lost, 404, "MANIFEST_UNKNOWN").await;
+        let lost = format!("/v2/a/blobs/{}", Digest::of(b"layer 3"));
+        peer.refused("GET", &lost, 404, "BLOB_UNKNOWN").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_rule_untagged_manifests_stay() {
+    each(async |peer, storage| {
+        let image = peer.push_image("a", "1", b"layer").await;
+        peer.send("DELETE", "/v2/a/manifests/1").await;
+        collect(storage, HOUR * 10_000, &gc::Options::default()).await;
+        let path = format!("/v2/a/manifests/{}", Digest::of(image.as_bytes()));
+        assert_eq!(peer.send("GET", &path).await.text().await.unwrap(), image);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn expired_tags_and_empty_repositories_go() {
+    each(async |peer, storage| {
+        peer.push_image("a", "change_1", b"layer 1").await;
+        peer.push_image("a", "v1", b"layer 2").await;
+        peer.push_image("b", "change_2", b"layer 2").await;
+        let rule = gc::Rule::new("**".parse().unwrap(), "change_*").keep_younger(HOUR * 24);
+        let options = gc::Options::default().rule(rule).untagged(HOUR);
+        let (_, early) = collect(storage, HOUR * 23, &options).await;
+        assert_eq!((early.tags, early.content), (0, 0));
+        let (_, report) = collect(storage, HOUR * 25, &options).await;
+        assert_eq!((report.tags, report.manifests), (2, 2));
+        let tags = peer
+            .send("GET", "/v2/a/tags/list")
+            .await
+            .text()
+            .await
+            .unwrap();
+        assert_eq!(tags, r#"{"name":"a","tags":["v1"]}"#);
+        let catalog = peer.send("GET", "/v2/_catalog").await.text().await.unwrap();
+        assert_eq!(catalog, r#"{"repositories":["a"]}"#);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn uploads_expire() {
+    each(async |peer, storage| {
+        let begun = peer.send("POST", "/v2/a/blobs/uploads/").await;
+        let location = header(&begun, "location");
+        let (_, report) = collect(storage, HOUR * 23, &gc::Options::default()).await;
+        assert_eq!(report.uploads, 0);
+        assert_eq!(peer.send("GET", &location).await.status(), 204);
+        let (_, report) = collect(storage, HOUR * 25, &gc::Options::default()).await;
+        assert_eq!(report.uploads, 1);
+        peer.refused("GET", &location, 404, "BLOB_UPLOAD_UNKNOWN")
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_used_after_the_plan_stays() {
+    each(async |peer, storage| {
+        let image = peer.push_image("a", "1", b"layer").await;
+        peer.send("DELETE", "/v2/a/manifests/1").await;
+        let cx = after(HOUR * 2);
+        let options = gc::Options::default().untagged(HOUR);
+        let plan = gc::plan(&cx, storage, &options).await.unwrap();
+        assert_eq!((plan.manifests.len(), plan.blobs.len()), (1, 2));
+        peer.push_image("a", "1", b"layer").await;
+        let report = gc::run(&cx, storage, &plan).await.unwrap();
+        assert_eq!((report.manifests, report.blobs, report.content), (0, 0, 0));
+        let found = peer.send("GET", "/v2/a/manifests/1").await;
+        assert_eq!(found.text().await.unwrap(), image);
+        let path = format!("/v2/a/blobs/{}", Digest::of(b"layer"));
+        assert_eq!(peer.send("GET", &path).await.text().await.unwrap(), "layer");
+    })
+    .await;
+}
+
+/// Clients push, look, mount, tag and untag the same few images while garbage is collected with a
+/// grace of seconds: whatever was acknowledged and not deleted can be pulled.
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_during_collection_are_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let (storage, other) = (disk(&directory), disk(&directory));
+    let grace = Duration::from_millis(400);
+    let peers = [
+        Peer::start(Server::builder(Arc::clone(&storage)).grace(grace)).await,
+        Peer::start(Server::builder(other).grace(grace)).await,
+    ];
+    let stop = AtomicBool::new(false);
+    let collector = async {
+        let options = gc::Options::default().grace(grace).untagged(grace);
+        let (mut runs, mut removed) = (0, 0);
+        while !stop.load(Ordering::Relaxed) {
+            let cx = Cx::default();
+            let plan = gc::plan(&cx, &storage, &options).await.unwrap();
+            removed += gc::run(&cx, &storage, &plan).await.unwrap().content;
+            runs += 1;
+        }
+        (runs, removed)
+    };
+    let clients = async {
+        let clients = peers.iter().enumerate().map(|(n, peer)| client(n, peer));
+        future::join_all(clients).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let ((runs, removed), ()) = future::join(collector, clients).await;
+    assert!(runs > 3 && removed > 3, "{runs} runs removed {removed}");
+}
+
+async fn client(number: usize, peer: &Peer) {
+    let repository = format!("client{number}");
+    let mut tagged: BTreeMap<String, (String, Vec<u8>)> = BTreeMap::new();
+    let begin = std::time::Instant::now();
+    let mut round = 0_usize;
+    while begin.elapsed() < Duration::from_secs(6) {
+        round += 1;
+        // The same contents come and go, in turns of other lengths for each client.
+        let layer = vec![b'x'; 1000 + (round * (number + 3)) % 7];
+        let tag = format!("t{}", round % 3);
+        let digest = Digest::of(&layer);
+        let head = peer
+            .send("HEAD", &format!("/v2/{repository}/blobs/{digest}"))
+            .await;
+        let mount = format!("/v2/{repository}/blobs/uploads/?mount={digest}");
+        if head.status() == 200 || peer.send("POST", &mount).await.status() == 201 {
+            let manifest = json!({
+                "schemaVersion": 2,
+                "config": descriptor(MediaType::OCI_CONFIG, b"{}"),
+                "layers": [descriptor(MediaType::OCI_LAYER, &layer)],
+            })
+            .to_string();
+            peer.push_blob(&repository, b"{}").await;
+            let put = peer
+                .put_manifest(&repository, &tag, MediaType::OCI_MANIFEST, &manifest)
+                .await;
+            assert_eq!(put.status(), 201, "{}", put.text().await.unwrap());
+            tagged.insert(tag.clone(), (manifest, layer));
+        } else {
+            let manifest = peer.push_image(&repository, &tag, &layer).await;
+            tagged.insert(tag.clone(), (manifest, layer));
+        }
+        for (tag, (manifest, layer)) in &tagged {
+            let found = peer
+                .send("GET", &format!("/v2/{repository}/manifests/{tag}"))
+                .await;
+            assert_eq!(found.status(), 200);
+            assert_eq!(found.text().await.unwrap(), *manifest);
+            for content in [layer.as_slice(), b"{}"] {
+                let path = format!("/v2/{repository}/blobs/{}", Digest::of(content));
+                let found = peer.send("GET", &path).await;
+                assert_eq!(found.status(), 200, "round {round} of {repository}");
+                assert_eq!(found.bytes().await.unwrap(), content);
+            }
+        }
+        if round.is_multiple_of(5) {
+            tagged.remove(&tag);
+            peer.send("DELETE", &format!("/v2/{repository}/manifests/{tag}"))
+                .await;
+        }
+    }
+}
