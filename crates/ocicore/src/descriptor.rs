@@ -180,6 +180,12 @@ impl Descriptor {
         self
     }
 
+    /// With other places from which the content may be had.
+    pub fn with_urls(mut self, urls: impl IntoIterator<Item = String>) -> Self {
+        self.urls = urls.into_iter().collect();
+        self
+    }
+
     /// With one more annotation.
     pub fn with_annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.annotations.insert(key.into(), value.into());
