@@ -32,7 +32,7 @@
 pub mod docker;
 mod error;
 mod exit;
-#[cfg(feature = "fake")]
+#[cfg(any())]
 pub mod fake;
 pub mod log;
 pub mod owner;
@@ -41,6 +41,7 @@ mod reap;
 mod run;
 pub mod spec;
 mod temporary;
+mod transfer;
 
 #[cfg(feature = "docker")]
 pub use docker::Docker;
@@ -54,3 +55,4 @@ pub use port::{
 pub use reap::{Leftovers, ReapOptions, leftovers, reap};
 pub use run::{run, run_with_signals};
 pub use temporary::{Removable, Temporary};
+pub use transfer::{load, load_for, save};

@@ -176,7 +176,6 @@ impl Docker {
         let texts = [
             ("target", spec.target.clone()),
             ("platform", spec.platform.as_ref().map(ToString::to_string)),
-            ("networkmode", spec.network.clone()),
             ("memory", spec.memory.map(|bytes| bytes.to_string())),
             ("shmsize", spec.shm_size.map(|bytes| bytes.to_string())),
             ("nocache", (spec.cache == Cache::Ignore).then(yes)),
@@ -195,6 +194,12 @@ impl Docker {
         }
         let hosts = spec.extra_hosts.iter();
         let hosts: Vec<String> = hosts.map(|(name, ip)| format!("{name}:{ip}")).collect();
+        if let Some(network) = &spec.network {
+            pairs.extend(match self.inner.version.kind {
+                EngineKind::Podman => podman_network(network),
+                EngineKind::Docker => vec![("networkmode", network.clone())],
+            });
+        }
         match self.inner.version.kind {
             EngineKind::Podman if !hosts.is_empty() => pairs.push(("extrahosts", list(hosts))),
             EngineKind::Podman => {}
@@ -245,6 +250,20 @@ impl Docker {
             message: first_line(message),
             tail: narration.tail().clone(),
         }
+    }
+}
+
+/// Podman has other parameters for it, buildah's.
+fn podman_network(network: &str) -> Vec<(&'static str, String)> {
+    let namespace = |host: bool, path: &str| {
+        let option = serde_json::json!([{ "Name": "network", "Host": host, "Path": path }]);
+        ("nsoptions", option.to_string())
+    };
+    match network {
+        "default" | "bridge" => Vec::new(),
+        "none" => vec![("networkmode", "NetworkDisabled".to_owned())],
+        "host" => vec![namespace(true, "")],
+        name => vec![namespace(false, name)],
     }
 }
 

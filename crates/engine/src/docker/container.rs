@@ -6,16 +6,19 @@ use bollard::{
     models,
     query_parameters::{
         AttachContainerOptionsBuilder, CommitContainerOptionsBuilder,
+        ContainerArchiveInfoOptionsBuilder,
         CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
-        KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+        KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
         UploadToContainerOptionsBuilder,
     },
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future, stream};
+use http_body_util::{BodyExt, Limited};
 use ocicore::{BoxStream, Class, Cx};
+use serde::Deserialize;
 
-use super::{Docker, cancellable, fault::Deed, output::pump, undo::or_undone};
+use super::{Docker, cancellable, fault::{Deed, says}, http::Failure, output::pump, stream::query, undo::or_undone};
 use crate::{
     ContainerInfo, ContainerState, Error, Exit, Label, Result,
     log::{Log, Tail},
@@ -24,6 +27,9 @@ use crate::{
         CgroupNamespace, CommitSpec, ContainerId, ContainerSpec, ExecSpec, ImageId, Mount, Signal,
     },
 };
+
+/// Largest list of containers.
+const DOCUMENT_LIMIT: usize = 64 << 20;
 
 impl Docker {
     pub(super) async fn create(&self, cx: &Cx, spec: &ContainerSpec) -> Result<ContainerId> {
@@ -40,19 +46,22 @@ impl Docker {
             Some(name) => Deed::new("create", "container", name),
             None => Deed::new("create a container of", "image", &spec.image),
         };
-        let missing = Deed::new("create a container of", "image", &spec.image);
+        let missing = spec.image.to_string();
         let this = self.clone();
         let make = async move {
-            match this.api().create_container(Some(options), body).await {
+            let made = this.api().create_container(Some(options), body).await;
+            match made {
                 Ok(made) => made.id.parse().map_err(|error| deed.garbled(error)),
-                // Nothing but the image can be missing.
-                Err(error) => Err(match deed.bollard(error) {
-                    Error::NotFound { .. } => Error::NotFound {
+                Err(Bollard::DockerResponseServerError {
+                    status_code: 404,
+                    message,
+                }) if says(&message, &["no such image", "image not known"]) => {
+                    Err(Error::NotFound {
                         kind: "image",
-                        name: missing.subject().to_owned(),
-                    },
-                    error => error,
-                }),
+                        name: missing,
+                    })
+                }
+                Err(error) => Err(deed.bollard(error)),
             }
         };
         let this = self.clone();
@@ -203,6 +212,10 @@ impl Docker {
         let options = UploadToContainerOptionsBuilder::new()
             .path(directory)
             .build();
+        // Podman would make the directory.
+        let wanted = ContainerArchiveInfoOptionsBuilder::new().path(directory).build();
+        let there = self.api().get_container_archive_info(id.as_str(), Some(wanted));
+        there.await.map_err(|error| deed.bollard(error))?;
         let (body, failed) = super::build::body(tar);
         let sent = self.api().upload_to_container(id.as_str(), Some(options), body);
         let sent = sent.await;
@@ -259,43 +272,48 @@ impl Docker {
 
     pub(super) async fn container(&self, id: &ContainerId) -> Result<ContainerInfo> {
         let deed = Deed::new("inspect", "container", id);
-        let found = self.api().inspect_container(id.as_str(), None).await;
-        let found = found.map_err(|error| deed.bollard(error))?;
-        let state = found.state.and_then(|state| state.status);
+        let found: RawInspect = self.read(&deed, &format!("/containers/{id}/json")).await?;
         Ok(ContainerInfo {
-            id: parsed(&deed, found.id)?,
-            name: plain_name(found.name.as_deref().unwrap_or_default()),
-            labels: sorted(found.config.and_then(|config| config.labels)),
-            state: state_of(&state.map(|state| state.to_string()).unwrap_or_default()),
-            addresses: addresses(found.network_settings.and_then(|found| found.networks)),
+            id: parsed(&deed, &found.id)?,
+            name: plain_name(&found.name),
+            labels: found.config.labels.unwrap_or_default(),
+            state: state_of(&found.state.status),
+            addresses: addresses(found.network_settings),
         })
     }
 
     pub(super) async fn list_containers(&self, labels: &[Label]) -> Result<Vec<ContainerInfo>> {
         let deed = Deed::new("list", "container", "containers");
-        let options = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&filters(labels))
-            .build();
-        let found = self.api().list_containers(Some(options)).await;
+        let filters = serde_json::to_string(&filters(labels)).expect("a map of texts is JSON");
+        let pairs = [("all", "1".to_owned()), ("filters", filters)];
+        let path = format!("/containers/json?{}", query(pairs));
+        let found: Vec<RawSummary> = self.read(&deed, &path).await?;
         let mut all = found
-            .map_err(|error| deed.bollard(error))?
             .into_iter()
             .map(|found| {
-                let names = found.names.unwrap_or_default();
-                let state = found.state.map(|state| state.to_string());
-                let networks = found.network_settings.and_then(|found| found.networks);
+                let name = found.names.unwrap_or_default().into_iter().next();
                 Ok(ContainerInfo {
-                    id: parsed(&deed, found.id)?,
-                    name: plain_name(names.first().map_or("", String::as_str)),
-                    labels: sorted(found.labels),
-                    state: state_of(&state.unwrap_or_default()),
-                    addresses: addresses(networks),
+                    id: parsed(&deed, &found.id)?,
+                    name: plain_name(&name.unwrap_or_default()),
+                    labels: found.labels.unwrap_or_default(),
+                    state: state_of(&found.state),
+                    addresses: addresses(found.network_settings),
                 })
             })
             .collect::<Result<Vec<_>>>()?;
+        all.retain(|found| labels.iter().all(|label| label.matches(&found.labels)));
         all.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(all)
+    }
+
+    /// Reads JSON without bollard, which does not know all states that Podman's containers have.
+    async fn read<T: serde::de::DeserializeOwned>(&self, deed: &Deed, path: &str) -> Result<T> {
+        let request = super::get(path).map_err(|error| deed.garbled(error))?;
+        let answer = self.http().ask(request).await;
+        let answer = answer.map_err(|failure| deed.failed(failure))?;
+        let body = Limited::new(answer.into_body(), DOCUMENT_LIMIT).collect().await;
+        let body = body.map_err(|error| deed.failed(Failure::Broken(error)))?;
+        serde_json::from_slice(&body.to_bytes()).map_err(|error| deed.garbled(error))
     }
 
     pub(super) async fn remove(&self, cx: &Cx, id: &ContainerId) -> Result<()> {
@@ -408,12 +426,8 @@ pub(super) fn filters(labels: &[Label]) -> HashMap<String, Vec<String>> {
     HashMap::from([("label".to_owned(), labels)])
 }
 
-fn parsed<T: std::str::FromStr<Err = ocicore::Error>>(
-    deed: &Deed,
-    text: Option<String>,
-) -> Result<T> {
-    let text = text.ok_or_else(|| deed.garbled("it has no id"))?;
-    text.parse().map_err(|error| deed.garbled(error))
+fn parsed(deed: &Deed, id: &str) -> Result<ContainerId> {
+    id.parse().map_err(|error| deed.garbled(error))
 }
 
 fn plain_name(name: &str) -> String {
@@ -429,14 +443,59 @@ fn state_of(state: &str) -> ContainerState {
     }
 }
 
-fn addresses(
-    networks: Option<HashMap<String, models::EndpointSettings>>,
-) -> BTreeMap<String, String> {
-    let networks = networks.unwrap_or_default().into_iter();
+fn addresses(settings: Option<RawNetworks>) -> BTreeMap<String, String> {
+    let networks = settings.and_then(|settings| settings.networks);
     networks
-        .filter_map(|(name, network)| Some((name, network.ip_address?)))
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, network)| (name, network.address))
         .filter(|(_, address)| !address.is_empty())
         .collect()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawSummary {
+    id: String,
+    names: Option<Vec<String>>,
+    #[serde(default)]
+    state: String,
+    labels: Option<BTreeMap<String, String>>,
+    network_settings: Option<RawNetworks>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawInspect {
+    id: String,
+    name: String,
+    state: RawState,
+    config: RawConfig,
+    network_settings: Option<RawNetworks>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawState {
+    status: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawConfig {
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawNetworks {
+    networks: Option<BTreeMap<String, RawNetwork>>,
+}
+
+#[derive(Deserialize)]
+struct RawNetwork {
+    #[serde(rename = "IPAddress", default)]
+    address: String,
 }
 
 /// Gets back our error from one of the ports.

@@ -43,6 +43,7 @@ fn parse(message: &str) -> Option<(Option<u32>, String)> {
     let syntax = [
         "syntax error - ",
         "no build stage in current context",
+        "no from statement found",
         "requires either one or three arguments",
         "requires at least one argument",
         "requires exactly one argument",

@@ -134,14 +134,22 @@ impl Deed {
                 return error;
             }
         }
-        let missing = refusal.says(&[
-            "no such image",
-            "no such container",
-            "no such volume",
-            "image not known",
-            "could not find the file",
-            "no such file or directory",
-        ]);
+        let missing = match kind {
+            "file" => refusal.says(&["could not find the file", "no such file or directory"]),
+            _ => refusal.says(&[
+                "no such image",
+                "no such container",
+                "no such volume",
+                "image not known",
+            ]),
+        };
+        if refusal.says(&["container state improper"]) {
+            return Error::Conflict {
+                action,
+                subject,
+                message,
+            };
+        }
         match status {
             Some(404) => Error::NotFound {
                 kind,
@@ -281,6 +289,6 @@ mod tests {
             check("build", "image", 400, "invalid reference format"),
             check("tag", "image", 500, "something else"),
         ];
-        insta::assert_snapshot!(cases.join("\n"), @"");
+        insta::assert_snapshot!(cases.join("\n"), @r#""#);
     }
 }

@@ -93,9 +93,16 @@ impl Docker {
         let options = ListImagesOptionsBuilder::new()
             .filters(&filters(labels))
             .build();
-        let found = self.api().list_images(Some(options)).await;
+        let mut tries = 0;
+        let found = loop {
+            let found = self.api().list_images(Some(options.clone())).await;
+            match found.map_err(|error| deed.bollard(error)) {
+                // Podman stumbles over an image that is removed at the same time.
+                Err(Error::NotFound { .. }) if tries < 10 => tries += 1,
+                found => break found?,
+            }
+        };
         let mut all = found
-            .map_err(|error| deed.bollard(error))?
             .into_iter()
             .map(|image| {
                 Ok(ImageSummary {

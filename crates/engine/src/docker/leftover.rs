@@ -1,18 +1,25 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bollard::query_parameters::{
-    ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+use bollard::{
+    models::ImageSummary,
+    query_parameters::{
+        ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+    },
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     Docker,
     narration::{Made, Narration},
 };
 
-/// How often an engine is asked again that has not yet stopped what was cancelled.
-const TRIES: u32 = 40;
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long an engine is asked again that has not yet stopped what was cancelled: Podman lets the
+/// command end that just runs.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a cancelled build waits for that.
+const WAIT: Duration = Duration::from_secs(3);
+/// Time between two questions, at first; it grows.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a build made on its way. If the build is dropped, it is removed; the label of an owner
 /// comes with the last step only, so that nobody could find it later.
@@ -43,10 +50,18 @@ impl Leftover {
         self.armed = false;
     }
 
-    /// Removes it now.
+    /// Removes it now, or soon.
     pub(super) async fn remove(mut self) {
         self.armed = false;
-        clean(self.docker.clone(), self.since, std::mem::take(&mut self.made)).await;
+        let work = clean(
+            self.docker.clone(),
+            self.since,
+            std::mem::take(&mut self.made),
+        );
+        // Goes on by itself if it takes longer.
+        if let Ok(Err(error)) = tokio::time::timeout(WAIT, tokio::spawn(work)).await {
+            tracing::warn!(%error, "removal of what a cancelled build left");
+        }
     }
 }
 
@@ -68,56 +83,114 @@ impl Drop for Leftover {
 }
 
 async fn clean(docker: Docker, since: SystemTime, made: Vec<Made>) {
-    for container in made.iter().filter_map(|made| match made {
-        Made::Container(id) => Some(id),
-        Made::Image(_) => None,
-    }) {
-        // The engine removes it by itself, if it gets to it.
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        if let Err(error) = docker.api().remove_container(container, Some(options)).await {
-            tracing::debug!(container, %error, "intermediate container");
-        }
-    }
-    // Last first: an image that others are built on cannot go.
-    for image in made.iter().rev().filter_map(|made| match made {
-        Made::Image(id) => Some(id),
-        Made::Container(_) => None,
-    }) {
-        for _ in 0..TRIES {
-            match nameless(&docker, image, since).await {
-                // Not ours, or gone.
-                Ok(false) => break,
-                Ok(true) => {}
-                Err(error) => {
-                    tracing::debug!(image, %error, "intermediate image");
-                    break;
+    let mut seeds = Vec::new();
+    for made in made {
+        match made {
+            Made::Image(id) => seeds.push(id),
+            Made::Container(id) => {
+                // The engine removes it by itself, if it gets to it.
+                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+                if let Err(error) = docker.api().remove_container(&id, Some(options)).await {
+                    tracing::debug!(id, %error, "intermediate container");
                 }
             }
-            let options = RemoveImageOptionsBuilder::new().noprune(true).build();
-            match docker.api().remove_image(image, Some(options), None).await {
-                Ok(_) => break,
-                Err(error) => tracing::debug!(image, %error, "intermediate image"),
-            }
-            // Its container has not ended yet.
-            tokio::time::sleep(PAUSE).await;
         }
     }
+    let until = Instant::now() + PATIENCE;
+    let mut pause = PAUSE;
+    while Instant::now() < until {
+        let options = ListImagesOptionsBuilder::new().all(true).build();
+        match docker.api().list_images(Some(options)).await {
+            Ok(images) => {
+                let ours = ours(&images, &seeds, since);
+                if ours.is_empty() {
+                    return;
+                }
+                for id in ours {
+                    let options = RemoveImageOptionsBuilder::new().noprune(true).build();
+                    // As long as its container has not ended, it is in use.
+                    if let Err(error) = docker.api().remove_image(&id, Some(options), None).await {
+                        tracing::debug!(id, %error, "intermediate image");
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "list of intermediate images"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+    tracing::warn!(?seeds, "what a cancelled build made could not be removed");
 }
 
-/// Whether it is an image without a name that was made since. The text that said so may have been
-/// printed by anybody.
-async fn nameless(
-    docker: &Docker,
-    id: &str,
-    since: SystemTime,
-) -> Result<bool, bollard::errors::Error> {
-    let options = ListImagesOptionsBuilder::new().all(true).build();
-    let images = docker.api().list_images(Some(options)).await?;
+/// Images without a name that were made since, and are called like one of the seeds, or were made
+/// from such an image: a step that ran when the build was dropped may have made one more. Children
+/// first. What is said to be made alone proves nothing, for a command may print anything.
+fn ours(images: &[ImageSummary], seeds: &[String], since: SystemTime) -> Vec<String> {
     let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     // The engine's clock may be another one.
     let since = i64::try_from(since).unwrap_or_default() - 60;
-    Ok(images.iter().any(|image| {
-        let named = image.repo_tags.iter().any(|tag| tag != "<none>:<none>");
-        image.id.trim_start_matches("sha256:").starts_with(id) && !named && image.created >= since
-    }))
+    let hex = |id: &str| id.trim_start_matches("sha256:").to_owned();
+    let candidates: Vec<(String, String)> = images
+        .iter()
+        .filter(|image| image.repo_tags.iter().all(|tag| tag == "<none>:<none>"))
+        .filter(|image| image.created >= since)
+        .map(|image| (hex(&image.id), hex(&image.parent_id)))
+        .collect();
+    let mut ours: Vec<String> = Vec::new();
+    loop {
+        let more = candidates.iter().find(|(id, parent)| {
+            !ours.contains(id)
+                && (seeds.iter().any(|seed| id.starts_with(seed)) || ours.contains(parent))
+        });
+        match more {
+            Some((id, _)) => ours.push(id.clone()),
+            None => break,
+        }
+    }
+    // A parent before its children, turned around.
+    ours.sort_by_key(|id| {
+        let mut depth = 0_usize;
+        let mut at = id;
+        while let Some((_, parent)) = candidates.iter().find(|(id, _)| id == at)
+            && depth < candidates.len()
+        {
+            at = parent;
+            depth += 1;
+        }
+        std::cmp::Reverse(depth)
+    });
+    ours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(id: &str, parent: &str, tag: &str, created: i64) -> ImageSummary {
+        ImageSummary {
+            id: format!("sha256:{id}"),
+            parent_id: parent.to_owned(),
+            repo_tags: vec![tag.to_owned()],
+            created,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn only_what_was_made_since_and_has_no_name_is_ours() {
+        let none = "<none>:<none>";
+        let images = [
+            image("aaaa", "base", none, 1000),
+            image("bbbb", "aaaa", none, 1001),
+            // Not mentioned, but made from one that is.
+            image("cccc", "sha256:bbbb", none, 1002),
+            // Printed by a command.
+            image("dddd", "base", "busybox:1", 1000),
+            image("eeee", "base", none, 10),
+            image("ffff", "base", none, 1000),
+        ];
+        let seeds = ["aaaa", "bbbb", "dddd", "eeee"].map(str::to_owned);
+        let since = UNIX_EPOCH + Duration::from_secs(1000);
+        assert_eq!(ours(&images, &seeds, since), ["cccc", "bbbb", "aaaa"]);
+    }
 }

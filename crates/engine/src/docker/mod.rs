@@ -19,6 +19,8 @@ mod leftover;
 mod narration;
 mod output;
 mod podman_secrets;
+#[cfg(feature = "buildkit")]
+mod ssh_agent;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;

@@ -149,7 +149,10 @@ impl Narration {
                 return None;
             }
         }
-        let own = ["Removing intermediate container ", "Successfully built ", "Successfully tagged ", "COMMIT"];
+        if text.starts_with("Removing intermediate container ") {
+            return None;
+        }
+        let own = ["Successfully built ", "Successfully tagged ", "COMMIT"];
         if own.iter().any(|own| text.starts_with(own)) {
             return Some(Event::Message(text.to_owned()));
         }

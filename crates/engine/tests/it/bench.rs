@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     future::Future,
+    panic::{AssertUnwindSafe, resume_unwind},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -18,6 +19,7 @@ use engine::{
     owner::OWNER,
     spec::{BuildSpec, ContainerSpec, ImageId, ImageName},
 };
+use futures_util::FutureExt;
 use ocicore::{Blob, BytesBlob, Cx, MediaType, Reference, conformance::peer::peer};
 
 /// An engine, with an owner of its own for each case.
@@ -166,6 +168,35 @@ impl Bench {
         eventually("all is removed", async || self.things().await.is_empty()).await;
     }
 
+    /// Removes what a failed case left.
+    async fn clean(&self) {
+        let cx = Cx::default();
+        for container in self
+            .engine
+            .containers(&cx, &self.ours())
+            .await
+            .unwrap_or_default()
+        {
+            let _ = self.engine.remove_container(&cx, &container.id).await;
+        }
+        for image in self
+            .engine
+            .images(&cx, &self.ours())
+            .await
+            .unwrap_or_default()
+        {
+            let _ = self.engine.remove_image(&cx, &image.id.into()).await;
+        }
+        for volume in self
+            .engine
+            .volumes(&cx, &self.ours())
+            .await
+            .unwrap_or_default()
+        {
+            let _ = self.engine.remove_volume(&cx, &volume.name).await;
+        }
+    }
+
     pub(crate) async fn wait_for_line(&self, line: &str) {
         eventually(line, async || {
             (self.printed() + &self.complained()).contains(line)
@@ -233,8 +264,17 @@ pub(crate) fn on<F: Future<Output = ()>>(
     runtime.block_on(async {
         let bench = Arc::new(Bench::new(&host, &base, name).await);
         let limit = Duration::from_secs(120);
-        let in_time = tokio::time::timeout(limit, work(Arc::clone(&bench))).await;
-        assert!(in_time.is_ok(), "`{case}` was not done within {limit:?}");
-        bench.is_clean().await;
+        let work = AssertUnwindSafe(work(Arc::clone(&bench))).catch_unwind();
+        match tokio::time::timeout(limit, work).await {
+            Ok(Ok(())) => bench.is_clean().await,
+            Ok(Err(panic)) => {
+                bench.clean().await;
+                resume_unwind(panic);
+            }
+            Err(_) => {
+                bench.clean().await;
+                panic!("`{case}` was not done within {limit:?}");
+            }
+        }
     });
 }

@@ -185,25 +185,35 @@ pub(crate) async fn earlier_results_are_taken_or_not(bench: Arc<Bench>) {
 }
 
 pub(crate) async fn hosts_and_network_are_set(bench: Arc<Bench>) {
-    let text = "FROM BASE\nRUN cat /etc/hosts && ls /sys/class/net\n";
     let spec = bench
-        .dockerfile(text)
+        .dockerfile("FROM BASE\nRUN cat /etc/hosts\n")
         .cache(Cache::Ignore)
-        .network("none")
         .extra_host("one.example", "10.1.2.3")
         .extra_host("two.example", "10.1.2.4");
-    let id = bench.build(&spec).await.unwrap();
+    let first = bench.build(&spec).await.unwrap();
     let printed = bench.printed();
-    for part in ["10.1.2.3\tone.example", "10.1.2.4\ttwo.example", "lo\n"] {
+    for part in ["10.1.2.3\tone.example", "10.1.2.4\ttwo.example"] {
         assert!(printed.contains(part), "{part:?} in {printed}");
     }
-    assert!(!printed.contains("eth0"), "{printed}");
-    bench.remove(id).await;
+    let spec = bench
+        .dockerfile("FROM BASE\nRUN cat /proc/net/dev\n")
+        .cache(Cache::Ignore)
+        .network("none");
+    let second = bench.build(&spec).await.unwrap();
+    let printed = bench.printed();
+    assert!(
+        printed.contains("lo:") && !printed.contains("eth0:"),
+        "{printed}"
+    );
+    bench.remove(first).await;
+    if first != second {
+        bench.remove(second).await;
+    }
 }
 
 pub(crate) async fn secrets_are_in_no_layer(bench: Arc<Bench>) {
     let text = "FROM BASE\n\
-        RUN --mount=type=secret,id=token,target=/token test \"$(cat /token)\" = 'hunter 2' && echo same\n\
+        RUN --mount=type=secret,id=token,target=/token test \"$(cat /token)\" = \"$(echo aHVudGVyIDI= | base64 -d)\" && echo same\n\
         COPY . /context\n";
     let spec = bench
         .dockerfile(text)
@@ -219,19 +229,18 @@ pub(crate) async fn secrets_are_in_no_layer(bench: Arc<Bench>) {
 
 pub(crate) async fn a_cache_mount_survives(bench: Arc<Bench>) {
     let id = bench.name("cache");
-    let text =
-        format!("FROM BASE\nRUN --mount=type=cache,id={id},target=/c cat /c/x; echo kept > /c/x\n");
-    let spec = bench
-        .dockerfile(&text)
-        .cache(Cache::Ignore)
-        .builder(Builder::BuildKit);
-    let first = bench.build(&spec).await.unwrap();
+    let text = format!(
+        "FROM BASE\nARG N\nRUN --mount=type=cache,id={id},target=/c echo $N; cat /c/x; echo kept > /c/x\n"
+    );
+    let spec = bench.dockerfile(&text).builder(Builder::BuildKit);
+    let first = bench.build(&spec.clone().arg("N", "1")).await.unwrap();
     assert!(!bench.printed().contains("kept\n"), "{:?}", bench.events());
-    let second = bench.build(&spec).await.unwrap();
+    let second = bench.build(&spec.arg("N", "2")).await.unwrap();
     assert!(bench.printed().contains("kept\n"), "{:?}", bench.events());
-    bench.remove(second).await;
+    bench.remove(first).await;
+    // Podman makes the same image of it.
     if first != second {
-        bench.remove(first).await;
+        bench.remove(second).await;
     }
 }
 
@@ -239,7 +248,7 @@ fn slow(bench: &Bench) -> BuildSpec {
     let name = bench.name("x");
     let text = format!(
         "FROM BASE\nENV MARK={name}\nRUN echo {name} > /x\n\
-         RUN echo ready && sleep 60\nRUN echo never\n"
+         RUN echo ready && sleep 10\nRUN echo never\n"
     );
     bench.dockerfile(&text).tag(bench.reference("x"))
 }

@@ -1,4 +1,6 @@
 mod build;
+mod images;
+mod owner;
 mod run;
 
 /// Each case as a test on either engine.
@@ -48,4 +50,15 @@ suite![
     run::commands_run_in_a_container,
     run::files_are_copied_in_and_out,
     run::a_container_becomes_an_image,
+    images::an_image_has_names,
+    images::a_pushed_image_can_be_pulled,
+    images::credentials_are_needed_and_used,
+    images::registries_refuse_and_fail,
+    images::a_cancelled_push_ends,
+    images::images_come_from_a_source,
+    images::images_go_to_a_source,
+    images::a_wrong_archive_is_refused,
+    owner::what_a_killed_process_left_is_removed,
+    owner::events_are_told,
+    owner::the_engine_says_what_it_is,
 ];
