@@ -135,7 +135,7 @@ async fn what_a_tag_leads_to_stays() {
 
         let before = contents(storage).await;
         let (plan, report) = collect(storage, HOUR * 2, &options).await;
-        insta::assert_json_snapshot!(plan, { ".**.digest" => "[digest]" });
+        insta::assert_json_snapshot!("plan", plan);
         assert_eq!((report.manifests, report.blobs, report.content), (1, 2, 3));
         assert_eq!(report.bytes, plan.bytes());
         assert_eq!(contents(storage).await, before - 3);

@@ -3,6 +3,7 @@
 mod auth;
 mod client;
 mod collect;
+mod crash;
 mod pull;
 mod push;
 mod storage;
