@@ -1,4 +1,24 @@
 //! Several jobs as one application: one archive, one image.
+//!
+//! ```
+//! use ocicore::Cx;
+//! use repack::{Entry, Tree};
+//! use talend::application::{JobInput, MergeSpec, merge};
+//!
+//! let job = |name: &str| {
+//!     let launcher = "#!/bin/sh\ncd `dirname $0`\njava -cp ../lib/a.jar a.B \"$@\"\n";
+//!     let mut tree = Tree::new();
+//!     tree.insert(format!("{name}/{name}_run.sh").parse()?, Entry::file(launcher))?;
+//!     tree.insert("lib/a.jar".parse()?, Entry::file("a jar"))?;
+//!     Ok::<_, talend::Error>(JobInput::new(format!("{name}_0.1.zip"), tree))
+//! };
+//! let spec = MergeSpec::new("orders").with_default("load");
+//! let orders = merge(&Cx::default(), vec![job("load")?, job("export")?], &spec)?;
+//! assert!(orders.tree.get(&"orders/export/export_run.sh".parse()?).is_some());
+//! assert!(orders.tree.get(&"orders/lib/a.jar".parse()?).is_some());
+//! assert_eq!(orders.plan.image.entrypoint, ["/talend/bin/load"]);
+//! # Ok::<(), talend::Error>(())
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -8,9 +8,8 @@ use crate::{
     Error, Result, classpath_jar,
     convert::Move,
     job::{JOB_INFO, Job, MAX_TEXT},
-    launcher::Position,
     options::{ConvertOptions, Layout},
-    report::{Outcome, Report},
+    report::Report,
     rewrite::{self, Interpreter, Rename, RewriteOptions},
 };
 
@@ -48,15 +47,9 @@ impl Edited {
         }
 
         let text = tree.read(&job.launcher, MAX_TEXT)?;
-        let mut unix = rewrite::shell(&job.launcher.to_string(), &text, &rewriting);
+        let unix = rewrite::shell(&job.launcher.to_string(), &text, &rewriting);
         let launcher = Bytes::from(unix.bytes);
         replace(tree, &job.launcher, &text, &launcher)?;
-        if let Outcome::NotALauncher { reason } = &unix.report.outcome {
-            unix.report.outcome = Outcome::Unsafe {
-                position: Position::of(&text, 0),
-                reason: reason.clone(),
-            };
-        }
         let mut launchers = vec![unix.report];
         for path in &job.windows_launchers {
             let text = tree.read(path, MAX_TEXT)?;

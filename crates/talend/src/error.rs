@@ -54,6 +54,14 @@ pub enum Error {
         /// All of them.
         launchers: Vec<UnsafeLauncher>,
     },
+    /// The file that should start the job does not.
+    #[error("`{path}` does not start the job: {reason}")]
+    NotALauncher {
+        /// The file.
+        path: String,
+        /// What it is or does instead.
+        reason: String,
+    },
     /// A placeholder of the Studio's template was never filled in.
     #[error("{path}:{position}: `{placeholder}` is still there: this is not a runnable built job")]
     Unresolved {

@@ -7,6 +7,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,
+    num::NonZero,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
 use bytes::Bytes;
@@ -283,8 +286,8 @@ fn move_to_store(cx: &Cx, tree: &mut Tree, root: &EntryPath, store: &EntryPath) 
         .filter_map(|(path, entry)| Some((path.clone(), entry.content()?.clone())))
         .collect();
     let up = "../".repeat(lib.components().count() - store.components().count() + 1);
-    for (path, content) in libraries {
-        let digest = digest(cx, &path, &content)?;
+    let digests = digests(cx, &libraries)?;
+    for ((path, content), digest) in libraries.into_iter().zip(digests) {
         let name = EntryPath::parse(path.file_name())?;
         let inner = EntryPath::parse(digest.as_bytes())?.join(&name)?;
         let target = format!("{up}jars/{digest}/").into_bytes();
@@ -301,6 +304,42 @@ fn is_library(path: &EntryPath) -> bool {
     let name = path.file_name();
     let routines = [b"routines".as_slice(), b"systemRoutines", b"userRoutines"];
     name.ends_with(b".jar") && !routines.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// [`digest`] of each library, by as many threads as the machine runs at once.
+fn digests(cx: &Cx, libraries: &[(EntryPath, Content)]) -> Result<Vec<String>> {
+    let bytes = libraries.iter().map(|(_, content)| content.size()).sum();
+    let task = cx.task("hash libraries", Some(bytes));
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, String)>> {
+        let mut done = Vec::new();
+        while let at = next.fetch_add(1, Ordering::Relaxed)
+            && let Some((path, content)) = libraries.get(at)
+        {
+            done.push((at, digest(cx, path, content)?));
+            task.add(content.size())?;
+        }
+        Ok(done)
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let results: Vec<_> = thread::scope(|scope| {
+        let spawned: Vec<_> = (1..threads.min(libraries.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let own = work();
+        let others = spawned.into_iter().map(|thread| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        [own].into_iter().chain(others).collect()
+    });
+    let mut digests = vec![String::new(); libraries.len()];
+    for result in results {
+        for (at, digest) in result? {
+            digests[at] = digest;
+        }
+    }
+    Ok(digests)
 }
 
 /// The first half of the SHA-256 of a content, in hexadecimal.

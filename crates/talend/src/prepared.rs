@@ -46,7 +46,7 @@ impl Prepared {
         }
         let job = Job::discover(&tree, file_name)?;
         let mut edited = Edited::edit(cx, &mut tree, &job, options)?;
-        refuse(&edited.report, options.unsafe_launchers)?;
+        refuse(&edited.report, &job, options.unsafe_launchers)?;
         if let Some(metadata) = tree.metadata_mut(&job.launcher) {
             metadata.mode = 0o755;
         }
@@ -156,7 +156,8 @@ impl Prepared {
 }
 
 /// Turns what stops a conversion into an error.
-fn refuse(report: &Report, answer: UnsafeLaunchers) -> Result<()> {
+fn refuse(report: &Report, job: &Job, answer: UnsafeLaunchers) -> Result<()> {
+    let unix = job.launcher.to_string();
     let mut launchers = Vec::new();
     for launcher in &report.launchers {
         match &launcher.outcome {
@@ -175,6 +176,14 @@ fn refuse(report: &Report, answer: UnsafeLaunchers) -> Result<()> {
                 position: *position,
                 reason: reason.clone(),
             }),
+            Outcome::NotALauncher { reason }
+                if launcher.path == unix && answer == UnsafeLaunchers::Refuse =>
+            {
+                return Err(Error::NotALauncher {
+                    path: unix,
+                    reason: reason.clone(),
+                });
+            }
             _ => {}
         }
     }

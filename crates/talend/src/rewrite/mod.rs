@@ -10,10 +10,12 @@
 //! ```
 
 mod edit;
+mod java;
 mod launch;
 mod quoting;
 mod rename;
 mod shebang;
+mod start;
 
 use std::borrow::Cow;
 

@@ -144,7 +144,20 @@ fn the_plain_layout_is_the_zip_but_for_the_launcher() {
         assert_eq!(converted.tree.len(), tree.len() + 1);
         let studio = converted.plan.job.studio.as_ref().unwrap();
         assert_eq!(studio.to_string(), "7.0.1.20180411_1414");
-        insta::assert_json_snapshot!(format!("plan_{job}"), converted.plan);
+        let image = &converted.plan.image;
+        let launcher = format!("/talend/{job}_0.1/{job}/{job}_run.sh");
+        assert_eq!(image.entrypoint, ["/bin/sh", &launcher]);
+        assert_eq!(image.labels["org.opencontainers.image.title"], job);
+        assert_eq!(image.labels["org.opencontainers.image.version"], "0.1");
+        assert_eq!(image.labels["talend.job.project"], "SE_DEMO");
+        let residue: Vec<_> = converted
+            .plan
+            .residue
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(residue, [format!("{job}/items"), format!("{job}/src")]);
+        assert!(converted.plan.exec_form.is_some());
     }
 }
 
