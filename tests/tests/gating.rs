@@ -85,7 +85,7 @@ impl Buildset {
             .args(args)
             .env(
                 "REGISTRY_AUTH_FILE",
-                self.at("root/home/ci/.config/containers/auth.json"),
+                self.at("root/srv/ci/.config/containers/auth.json"),
             )
             .env("HTTPS_PROXY", "http://127.0.0.1:9")
             .env("HTTP_PROXY", "http://127.0.0.1:9")
@@ -122,7 +122,7 @@ fn imggate(dir: &Path, args: &[&str]) -> Outcome {
         .args(args)
         .current_dir(dir)
         .env_remove("RUST_LOG")
-        .env("HOME", "/home/ci")
+        .env("HOME", "/srv/ci")
         .env("REGISTRY_AUTH_FILE", dir.join("no-auth.json"));
     run(&mut command)
 }
@@ -288,7 +288,7 @@ fn the_password_is_in_private_files_and_nowhere_else() {
             "{arguments:?} shows the password"
         );
     }
-    let auth = buildset.at("root/home/ci/.config/containers/auth.json");
+    let auth = buildset.at("root/srv/ci/.config/containers/auth.json");
     assert_eq!(
         fs::metadata(&auth).unwrap().permissions().mode() & 0o777,
         0o600

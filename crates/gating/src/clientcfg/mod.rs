@@ -1,7 +1,7 @@
 //! Configuration of container clients, so that they look into a buildset registry first.
 //!
-//! [`plan`] reads the files that are there and decides; [`apply`] writes. Everything that the files
-//! hold besides stays, comments included, and to do it twice changes nothing.
+//! [`plan_podman`] reads the files that are there and decides; [`apply`] writes. Everything that
+//! the files hold besides stays, comments included, and to do it twice changes nothing.
 
 use std::path::{Path, PathBuf};
 

@@ -11,7 +11,7 @@ fn registry(host: &str) -> BuildsetRegistry {
 }
 
 fn files(root: &Path) -> PodmanFiles {
-    PodmanFiles::below(root, Path::new("/home/jo"))
+    PodmanFiles::below(root, Path::new("/srv/ci"))
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn what_is_applied_is_complete_and_twice_is_once() {
     assert_eq!(fs::read_to_string(cert).unwrap(), "PEM\n");
     assert_eq!(
         files.auth,
-        dir.path().join("home/jo/.config/containers/auth.json")
+        dir.path().join("srv/ci/.config/containers/auth.json")
     );
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&files.auth), 0o600);

@@ -1,9 +1,7 @@
-//! Gating against stores in memory that count what is asked of them, and against real registries
-//! behind a wire that does.
+//! Gating against stores in memory that count what is asked of them.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic")]
 
 mod clientcfg;
 mod counting;
 mod promote;
-mod wire;

@@ -1,11 +1,14 @@
 //! Promotion over HTTP, with each request counted on the wire.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails should panic")]
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use e2e::peer;
 use gating::{
     artifacts::Record,
     cleanup::Removal,
@@ -13,10 +16,7 @@ use gating::{
     temp_tag::Prefix,
     upload,
 };
-use ocicore::{
-    Cx, MemoryRepositories, Reference, Repositories,
-    conformance::{Fixture, peer::peer},
-};
+use ocicore::{Cx, MemoryRepositories, Reference, Repositories, conformance::Fixture};
 use ociregistry::Registry;
 use registryd::{Server, storage::MemoryStorage};
 use tokio::{
