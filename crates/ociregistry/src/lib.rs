@@ -94,6 +94,8 @@ mod download;
 mod endpoint;
 mod error;
 mod hosts;
+#[cfg(feature = "oci-client")]
+pub mod interop;
 mod list;
 mod range;
 mod rate_limit;
