@@ -281,4 +281,14 @@ mod tests {
         }
         insta::assert_snapshot!(messages);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_url_panics(url: String, repository: String, tag: String, digest: String) {
+            let list = json!([{"name": "n", "url": url, "metadata": {
+                "type": "container_image", "repository": repository, "tag": tag, "digest": digest,
+            }}]);
+            let _ = Record::parse("a.json", &list.to_string());
+        }
+    }
 }

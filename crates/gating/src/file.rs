@@ -8,7 +8,8 @@ use std::{
 use crate::{Error, Result};
 
 /// Replaces a file that holds a secret: only its owner can read it (mode 0600), at no moment
-/// anybody else, and a kill leaves the old file or the new one.
+/// anybody else, and a kill leaves the old file or the new one, but for a file that is a mount of
+/// its own.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -17,7 +18,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// Replaces a file that everybody may read; one that is there keeps its mode, a new one gets
-/// 0644. A kill leaves the old file or the new one.
+/// 0644. A kill leaves the old file or the new one, but for a file that is a mount of its own.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -45,7 +46,7 @@ pub(crate) fn is_shared(path: &Path) -> bool {
 }
 
 fn write(path: &Path, content: &[u8], permissions: Permissions) -> Result<()> {
-    let replace = || {
+    let replace = move || {
         // A link stays a link: what it points to is replaced.
         let target = match fs::canonicalize(path) {
             Ok(target) => target,
@@ -60,10 +61,17 @@ fn write(path: &Path, content: &[u8], permissions: Permissions) -> Result<()> {
         // It is made with mode 0600, and widened only if it may be.
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(content)?;
-        file.as_file().set_permissions(permissions)?;
+        file.as_file().set_permissions(permissions.clone())?;
         file.as_file().sync_all()?;
-        file.persist(&target).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()
+        match file.persist(&target) {
+            Ok(_) => File::open(folder)?.sync_all(),
+            // A file that is mounted, as /etc/hosts in containers, can be changed in place only.
+            Err(error) if error.error.kind() == io::ErrorKind::ResourceBusy => {
+                fs::set_permissions(&target, permissions)?;
+                fs::write(&target, content)
+            }
+            Err(error) => Err(error.error),
+        }
     };
     replace().map_err(|error| Error::io("write", path, error))
 }

@@ -88,4 +88,11 @@ mod tests {
         .collect();
         insta::assert_snapshot!(messages.join("\n"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in ".*|[{}\\[\\]\":, auths0]*") {
+            let _ = check(&text);
+        }
+    }
 }

@@ -59,4 +59,12 @@ mod tests {
             assert_eq!(edit(after, "::7"), after);
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn twice_is_once(text in "([ \\t\\n#:7x]|zuul-jobs.buildset-registry){0,20}") {
+            let once = edit(&text, "::7");
+            proptest::prop_assert_eq!(edit(&once, "::7"), once);
+        }
+    }
 }
