@@ -91,6 +91,7 @@ impl Error {
             Self::UnknownImages { .. } => "Images are selected by their key or their tag.",
             Self::Unsupported { .. } => "Leave them out of the selection.",
             Self::Engine(error) => return error.hint(),
+            Self::Problems(Problems(all)) if all.len() == 1 => return all[0].what.hint(),
             Self::Problems(_) | Self::Context { .. } | Self::Builder(_) | Self::Cancelled => {
                 return None;
             }
@@ -146,17 +147,16 @@ impl<'a> IntoIterator for &'a Problems {
 
 impl std::error::Error for Problems {}
 
-/// One line for each, and each hint where it is needed first.
+/// One line for each; if there are several, with each hint where it is needed first.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.len() {
-            1 => {}
-            count => writeln!(f, "{count} problems")?,
+        if let [problem] = &*self.0 {
+            return problem.fmt(f);
         }
+        write!(f, "{} problems", self.0.len())?;
         let mut hints = Vec::new();
-        for (index, problem) in self.0.iter().enumerate() {
-            let line_feed = if index == 0 { "" } else { "\n" };
-            write!(f, "{line_feed}{problem}")?;
+        for problem in self {
+            write!(f, "\n{problem}")?;
             let hint = problem.what.hint().filter(|hint| !hints.contains(hint));
             if let Some(hint) = hint {
                 write!(f, "\n  {hint}")?;
@@ -173,7 +173,17 @@ impl Serialize for Problems {
     }
 }
 
+/// Names for a message, of which the first ones are enough.
 fn quoted(names: &[String]) -> String {
-    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-    names.join(", ")
+    const MOST: usize = 16;
+    let shown: Vec<_> = names
+        .iter()
+        .take(MOST)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let shown = shown.join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }

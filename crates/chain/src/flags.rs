@@ -182,10 +182,10 @@ impl BuildFlags {
             }
             "--cache-from" => self.cache_from.push(value.parse().map_err(parsed)?),
             "-m" | "--memory" => {
-                self.memory = Some(bytes(&value).ok_or_else(|| invalid("a size like `512m`"))?)
+                self.memory = Some(bytes(&value).ok_or_else(|| invalid("a size like `512m`"))?);
             }
             "--shm-size" => {
-                self.shm_size = Some(bytes(&value).ok_or_else(|| invalid("a size like `64m`"))?)
+                self.shm_size = Some(bytes(&value).ok_or_else(|| invalid("a size like `64m`"))?);
             }
             // How a build reports does not change what it makes.
             _ => {}

@@ -10,7 +10,8 @@ use ocicore::Reference;
 use serde::Serialize;
 
 use crate::{
-    BuildFlags, Fault, Located, Note, Place, Problem, Project, Remark, Result, Selection, Switch,
+    BuildFlags, Fault, Located, Note, Place, Position, Problem, Project, Remark, Result, Selection,
+    Switch,
     dockerfile::{self, Base, BaseImage, Instruction},
     error::Problems,
     file::{BuilderType, Image},
@@ -48,6 +49,9 @@ pub struct Step {
     pub listed: Place,
     /// The images that it uses, in the order of the text.
     pub parents: Vec<Parent>,
+    /// The first instruction of the Dockerfile that only BuildKit understands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buildkit: Option<Place>,
     /// How to build a Dockerfile.
     pub flags: BuildFlags,
     /// Arguments for packer.
@@ -191,6 +195,7 @@ pub fn plan(project: &Project, selection: &Selection) -> Result<Plan> {
 struct Analyzed {
     tags: Vec<Reference>,
     bases: Vec<Base>,
+    buildkit: Option<Place>,
     problems: Vec<Problem>,
 }
 
@@ -200,6 +205,7 @@ impl Analyzed {
         let mut analyzed = Self {
             tags,
             bases: Vec::new(),
+            buildkit: None,
             problems: Vec::new(),
         };
         match (project.files.get(&image.file), image.builder) {
@@ -233,8 +239,11 @@ impl Analyzed {
             .iter()
             .map(|(name, arg)| (&**name, arg.value()))
             .collect();
-        let bases =
-            dockerfile::parse(text).and_then(|file| file.bases(&args, flags.target.as_deref()));
+        let bases = dockerfile::parse(text).and_then(|file| {
+            let buildkit = file.buildkit.map(|line| Position { line, column: 1 });
+            self.buildkit = buildkit.map(|position| Place::new(&image.file, position));
+            file.bases(&args, flags.target.as_deref())
+        });
         match bases {
             Ok(bases) => self.bases = bases,
             Err(wrong) => self.problems.extend(wrong.into_iter().map(|wrong| {
@@ -345,6 +354,7 @@ impl Planner<'_> {
             working_dir: image.working_dir.clone(),
             listed: image.place.clone(),
             parents,
+            buildkit: analyzed.buildkit.clone(),
             flags: image.flags.clone(),
             packer_args: image.packer_args.clone(),
         };

@@ -221,3 +221,45 @@ fn failed(error: &io::Error) -> Found {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_texts_of_bounded_size_are_read() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        fs::write(path("text"), "FROM a").unwrap();
+        fs::write(path("bytes"), b"\xff\xfe").unwrap();
+        File::create(path("large"))
+            .unwrap()
+            .set_len(LIMIT + 1)
+            .unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        for (name, expected) in [
+            ("text", "FROM a"),
+            ("gone", "missing"),
+            ("text/gone", "missing"),
+            (".", "directory"),
+            ("bytes", "cannot be read: it is not UTF-8"),
+            ("large", "larger than 4194304 bytes"),
+            #[cfg(unix)]
+            ("/dev/null", "cannot be read: it is no regular file"),
+            #[cfg(unix)]
+            (
+                "loop",
+                "cannot be read: Too many levels of symbolic links (os error 40)",
+            ),
+        ] {
+            let found = match find(root.path(), name.as_ref()) {
+                Found::Text(text) => text,
+                Found::Directory => "directory".to_owned(),
+                Found::Missing => "missing".to_owned(),
+                Found::Faulty(fault) => fault.to_string(),
+            };
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+}

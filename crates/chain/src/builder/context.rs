@@ -150,3 +150,92 @@ impl<K: Ord, V: Clone> Cache<K, V> {
         cell.get_or_try_init(|| make).await.cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use ocicore::Cx;
+    use repack::SizeLimits;
+
+    use super::*;
+
+    fn names(context: &Context) -> String {
+        let file = context.blob.file().unwrap();
+        let tree = repack::tar::open(&Cx::default(), file, &SizeLimits::default()).unwrap();
+        let names: Vec<_> = tree.iter().map(|(path, _)| path.to_string()).collect();
+        names.join(" ")
+    }
+
+    #[tokio::test]
+    async fn the_dockerfile_is_always_there_and_contexts_are_shared() {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("src/.dockerignore", "*.no\n"),
+            ("src/Dockerfile", "FROM a"),
+            ("src/Dockerfile.b", "FROM b"),
+            ("src/Dockerfile.no", "FROM no"),
+            ("src/own", "FROM own"),
+            ("src/own.dockerignore", "*\n!x\n"),
+            ("src/x", "x"),
+            ("outside", "FROM outside"),
+        ] {
+            fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
+            fs::write(root.path().join(path), text).unwrap();
+        }
+        let contexts = Contexts::new(root.path().to_owned());
+        let get = async |file: &str| {
+            contexts
+                .get(&Cx::default(), "src".as_ref(), file.as_ref())
+                .await
+                .unwrap()
+        };
+
+        let usual = ".dockerignore Dockerfile Dockerfile.b own own.dockerignore x";
+        let first = get("src/Dockerfile").await;
+        assert_eq!(
+            (names(&first), &*first.dockerfile),
+            (usual.to_owned(), "Dockerfile")
+        );
+        let second = get("src/Dockerfile.b").await;
+        assert_eq!(second.dockerfile, "Dockerfile.b");
+        assert!(
+            Arc::ptr_eq(&first.blob, &second.blob),
+            "one context for both"
+        );
+
+        let ignored = get("src/Dockerfile.no").await;
+        assert!(
+            names(&ignored).contains("Dockerfile.no"),
+            "{}",
+            names(&ignored)
+        );
+        let own = get("src/own").await;
+        assert_eq!((names(&own), &*own.dockerfile), ("own x".to_owned(), "own"));
+        let outside = get("outside").await;
+        assert!(names(&outside).starts_with(".dockerignore .imgchain.Dockerfile "));
+        assert_eq!(outside.dockerfile, OUTSIDE);
+
+        // The same content gives the same bytes.
+        let again = Contexts::new(root.path().to_owned());
+        let again = again
+            .get(&Cx::default(), "src".as_ref(), "src/own".as_ref())
+            .await
+            .unwrap();
+        assert_eq!(again.blob.descriptor(), own.blob.descriptor());
+    }
+
+    #[tokio::test]
+    async fn a_pattern_that_is_none_names_the_context() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join(".dockerignore"), "a[\n").unwrap();
+        fs::write(root.path().join("Dockerfile"), "FROM a").unwrap();
+        let contexts = Contexts::new(root.path().to_owned());
+        let result = contexts
+            .get(&Cx::default(), ".".as_ref(), "Dockerfile".as_ref())
+            .await;
+        let error = result.unwrap_err();
+        assert_eq!(error.to_string(), "cannot read the build context `.`");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+}

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use engine::{
     ContainerEngine,
     log::Log,
-    spec::{BuildSpec, Cache, ImageId, Pull},
+    spec::{self, BuildSpec, Cache, ImageId, Pull},
 };
 use ocicore::Cx;
 
@@ -29,11 +29,12 @@ impl EngineBuilder {
             contexts: Contexts::new(root.into()),
         }
     }
-}
 
-#[async_trait]
-impl Builder for EngineBuilder {
-    fn check(&self, plan: &Plan) -> Result<()> {
+    /// Refuses a plan with images that no engine builds from a Dockerfile; for this none is needed.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub fn accepts(plan: &Plan) -> Result<()> {
         let packer = plan
             .steps
             .iter()
@@ -48,11 +49,21 @@ impl Builder for EngineBuilder {
             reason: "packer templates are not supported by it",
         })
     }
+}
+
+#[async_trait]
+impl Builder for EngineBuilder {
+    fn check(&self, plan: &Plan) -> Result<()> {
+        Self::accepts(plan)
+    }
 
     async fn build(&self, cx: &Cx, step: &Step, log: &Log) -> Result<ImageId> {
         let context = self.contexts.get(cx, &step.working_dir, &step.file).await?;
         let mut spec =
             with_flags(BuildSpec::new(context.blob), &step.flags).dockerfile(context.dockerfile);
+        if step.buildkit.is_some() {
+            spec = spec.builder(spec::Builder::BuildKit);
+        }
         for tag in &step.tags {
             spec = spec.tag(tag.clone());
         }

@@ -12,6 +12,9 @@ pub(super) fn read(text: &str) -> Result<Dockerfile, Vec<Wrong>> {
         ..Dockerfile::default()
     };
     for instruction in &instructions {
+        if file.buildkit.is_none() && needs_buildkit(instruction) {
+            file.buildkit = Some(instruction.line);
+        }
         match (&*instruction.keyword, file.stages.last_mut()) {
             ("FROM", _) => match from(instruction) {
                 Ok(stage) => file.stages.push(stage),
@@ -110,6 +113,29 @@ fn imports(keyword: &str, instruction: &Logical) -> Vec<Import> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Whether the builder that engines had before BuildKit refuses it.
+fn needs_buildkit(instruction: &Logical) -> bool {
+    let classic: &[&str] = match &*instruction.keyword {
+        "ADD" => &["--chown"],
+        "COPY" => &["--chown", "--from"],
+        // Others are words of the command.
+        "RUN" => {
+            let (flags, _) = flags(&instruction.rest);
+            let known = ["--device=", "--mount=", "--network=", "--security="];
+            let hit = flags
+                .iter()
+                .any(|flag| known.iter().any(|known| flag.starts_with(known)));
+            return hit || instruction.heredocs > 0;
+        }
+        _ => return instruction.heredocs > 0,
+    };
+    let (flags, _) = flags(&instruction.rest);
+    let mut names = flags
+        .iter()
+        .map(|flag| flag.split('=').next().unwrap_or_default());
+    instruction.heredocs > 0 || !names.all(|name| classic.contains(&name))
 }
 
 /// The flags of an instruction, without quotes, and the words behind them.

@@ -12,6 +12,8 @@ pub(super) struct Logical {
     pub(super) rest: String,
     /// Where it begins, counted from 1.
     pub(super) line: u32,
+    /// How many here-documents it has.
+    pub(super) heredocs: usize,
 }
 
 /// The instructions of a Dockerfile and its escape character.
@@ -45,7 +47,8 @@ pub(super) fn split(text: &str) -> (Vec<Logical>, char, Vec<Wrong>) {
             .split_once(char::is_whitespace)
             .unwrap_or((&joined, ""));
         let keyword = keyword.to_ascii_uppercase();
-        for end in heredocs(&keyword, rest) {
+        let heredocs = heredocs(&keyword, rest);
+        for end in &heredocs {
             let closed = lines.by_ref().any(|(_, next)| match end.tabs {
                 true => next.trim_start_matches('\t') == end.word,
                 false => next == end.word,
@@ -59,6 +62,7 @@ pub(super) fn split(text: &str) -> (Vec<Logical>, char, Vec<Wrong>) {
             keyword,
             rest: rest.trim().to_owned(),
             line,
+            heredocs: heredocs.len(),
         });
     }
     (instructions, escape, wrong)

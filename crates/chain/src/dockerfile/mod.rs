@@ -23,6 +23,8 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// The escape character: a backslash unless the directive `escape` says otherwise.
     pub escape: char,
+    /// The first instruction that only BuildKit understands.
+    pub buildkit: Option<u32>,
 }
 
 /// An `ARG`.
@@ -274,6 +276,25 @@ mod tests {
                 "2 RUN --mount=from docker.io/library/m:1",
             ],
         );
+    }
+
+    #[test]
+    fn what_only_buildkit_understands_is_noticed() {
+        for (text, expected) in [
+            (
+                "FROM a\nCOPY --chown=1 --from=b x y\nRUN --x y\nADD x y",
+                None,
+            ),
+            ("FROM --platform=x a\nRUN make --mount=x\nLABEL a=<<B", None),
+            ("FROM a\nCOPY --chmod=755 x y", Some(2)),
+            (
+                "FROM a\nRUN x\nRUN --mount=type=cache,target=/c y\nADD --link x y",
+                Some(3),
+            ),
+            ("FROM a\nRUN <<EOF\nx\nEOF", Some(2)),
+        ] {
+            assert_eq!(parse(text).unwrap().buildkit, expected, "{text}");
+        }
     }
 
     #[test]

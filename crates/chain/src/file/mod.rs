@@ -98,7 +98,7 @@ pub fn parse(path: &Path, text: &str, surroundings: &Surroundings) -> Listed {
         Some(other) => {
             listed
                 .problems
-                .push(document.wrong_type("images", other, "an array of objects"))
+                .push(document.wrong_type("images", other, "an array of objects"));
         }
     }
     listed
