@@ -148,6 +148,20 @@ impl From<repack::Error> for Failure {
     }
 }
 
+impl From<layerpkg::Error> for Failure {
+    fn from(error: layerpkg::Error) -> Self {
+        let hint = error.hint();
+        let failure = match error {
+            layerpkg::Error::Store(error) => return error.into(),
+            error => Self::new(error.class(), error),
+        };
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+}
+
 impl From<talend::Error> for Failure {
     fn from(error: talend::Error) -> Self {
         let hint = match &error {

@@ -8,6 +8,7 @@ mod failure;
 mod images;
 pub mod imggate;
 pub mod job2docker;
+pub mod layerpkg;
 mod place;
 mod progress;
 mod run;

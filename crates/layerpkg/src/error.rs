@@ -55,7 +55,7 @@ pub enum Error {
         actual: Box<Digest>,
     },
     /// A layer of a kind that this crate does not unpack.
-    #[error("layer `{layer}` is of media type `{media_type}`, expected a tar, plain or in gzip")]
+    #[error("layer `{layer}` is of media type `{media_type}`, which cannot be unpacked")]
     MediaType {
         /// Its digest.
         layer: Box<Digest>,

@@ -26,6 +26,19 @@ const PIECE: usize = 256 << 10;
 pub(super) enum Packing {
     Plain,
     Gzip,
+    #[cfg(feature = "zstd")]
+    Zstd,
+}
+
+impl Packing {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "tar",
+            Self::Gzip => "gzip",
+            #[cfg(feature = "zstd")]
+            Self::Zstd => "zstd",
+        }
+    }
 }
 
 /// How a layer is to be unpacked, known before a byte of it is fetched.
@@ -35,6 +48,8 @@ pub(super) fn packing(layer: &Descriptor) -> Result<Packing> {
         t if *t == MediaType::OCI_LAYER_GZIP || *t == MediaType::DOCKER_LAYER_GZIP => {
             Ok(Packing::Gzip)
         }
+        #[cfg(feature = "zstd")]
+        t if *t == MediaType::OCI_LAYER_ZSTD => Ok(Packing::Zstd),
         other => Err(Error::MediaType {
             layer: (*layer.digest()).into(),
             media_type: other.clone(),
@@ -94,11 +109,13 @@ fn fetch(cx: &Cx, layer: &Layer, directory: &Path, task: &Task) -> Result<Tree> 
                 MultiGzDecoder::new(BufReader::with_capacity(PIECE, packed.by_ref()));
             copy(&mut unpacking, &mut to)
         }
+        #[cfg(feature = "zstd")]
+        Packing::Zstd => unzstd(packed.by_ref()).and_then(|mut from| copy(&mut from, &mut to)),
     };
     // Whatever the content is: if it is not the right one, that is what is wrong with it.
     let verified = io::copy(&mut packed, &mut io::sink());
     for result in [verified.map(drop), copied] {
-        result.map_err(|error| failed(error, &digest))?;
+        result.map_err(|error| failed(error, &digest, packing.name()))?;
     }
     let actual = to.hasher.finish();
     if actual != *layer.diff_id() {
@@ -113,6 +130,14 @@ fn fetch(cx: &Cx, layer: &Layer, directory: &Path, task: &Task) -> Result<Tree> 
     tar::index(cx, Arc::new(file), &limits).map_err(refuse(&digest))
 }
 
+/// Frames that want more than 128 MiB of memory are refused, as by `zstd` itself.
+#[cfg(feature = "zstd")]
+fn unzstd<R: Read>(packed: R) -> io::Result<zstd::Decoder<'static, BufReader<R>>> {
+    let mut decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(PIECE, packed))?;
+    decoder.window_log_max(27)?;
+    Ok(decoder)
+}
+
 /// As [`io::copy`], in large pieces.
 fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
     let mut buffer = vec![0; PIECE];
@@ -124,13 +149,13 @@ fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn failed(error: io::Error, layer: &Digest) -> Error {
+fn failed(error: io::Error, layer: &Digest, format: &'static str) -> Error {
     match error.downcast::<ocicore::Error>() {
         Ok(error) => Error::Store(error),
         Err(error) => match error.downcast::<repack::Error>() {
             Ok(error) => refuse(layer)(error),
             Err(error) => refuse(layer)(repack::Error::Archive {
-                format: "gzip",
+                format,
                 source: error.into(),
             }),
         },

@@ -226,9 +226,11 @@ pub async fn run(cx: &Cx, prefix: &Prefix, plan: Plan) -> Result<Outcome> {
     let taken = shims::add(prefix, &name, &tools)?;
     create_directory(&prefix.package(&name))?;
 
-    let file = prefix.origin_file(&digest, &name, &version);
-    let json = serde_json::to_vec_pretty(&origin).map_err(std::io::Error::from);
-    replace_file(&json.map_err(Error::file("write", &file))?, &file)?;
+    if before != Some(digest) {
+        let file = prefix.origin_file(&digest, &name, &version);
+        let json = serde_json::to_vec_pretty(&origin).map_err(std::io::Error::from);
+        replace_file(&json.map_err(Error::file("write", &file))?, &file)?;
+    }
     // A first version becomes active by its link, which leads nowhere until it is there itself.
     let activate = plan.activation == Activation::Always || active.is_none();
     if activate && before.is_none() && active.is_none() {
@@ -267,7 +269,7 @@ pub async fn run(cx: &Cx, prefix: &Prefix, plan: Plan) -> Result<Outcome> {
     })
 }
 
-/// The version that was installed from just there.
+/// The version that was installed from there: by the same tag, or by any if none was asked for.
 fn present(
     prefix: &Prefix,
     name: &PackageName,
@@ -279,7 +281,15 @@ fn present(
         Err(error) => return Err(error),
     };
     let mut versions = package.versions.into_iter();
-    let same = versions.find(|one| one.origin.as_ref() == Some(origin));
+    let same = versions.find(|one| {
+        one.origin.as_ref().is_some_and(|there| {
+            let (ours, theirs) = (&origin.reference, &there.reference);
+            there.root == origin.root
+                && there.platform == origin.platform
+                && theirs.repository() == ours.repository()
+                && (ours.tag().is_none() || ours.tag() == theirs.tag())
+        })
+    });
     Ok(same.map(|one| (one.version, one.digest)))
 }
 

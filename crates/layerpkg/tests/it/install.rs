@@ -239,6 +239,7 @@ async fn of_an_index_the_image_for_the_platform_is_installed() {
 async fn layers_that_cannot_be_unpacked_are_refused_before_they_are_fetched() {
     let house = House::new();
     for media_type in [
+        #[cfg(not(feature = "zstd"))]
         "application/vnd.oci.image.layer.v1.tar+zstd",
         "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
         "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
@@ -257,5 +258,32 @@ async fn layers_that_cannot_be_unpacked_are_refused_before_they_are_fetched() {
         assert!(matches!(error, Error::MediaType { .. }), "{error}");
         assert_eq!(error.class(), Class::Unsupported);
         assert!(!house.prefix.root().exists());
+    }
+}
+
+#[cfg(feature = "zstd")]
+#[tokio::test]
+async fn a_layer_may_be_compressed_by_zstandard() {
+    let house = House::new();
+    let tar = tar(|tar| {
+        let header = header(tar::EntryType::Regular, "data", "", 5);
+        tar.append(&header, &b"hello"[..]).unwrap();
+    });
+    for (reference, packed, good) in [
+        ("h.io/good:1", zstd::encode_all(&*tar, 3).unwrap(), true),
+        ("h.io/bad:1", gzip(&tar), false),
+    ] {
+        let blob = ocicore::BytesBlob::new(MediaType::OCI_LAYER_ZSTD, packed);
+        let layer = ocicore::Layer::new(std::sync::Arc::new(blob), ocicore::Digest::of(&tar));
+        let image = ocicore::ImageBuilder::scratch(&Platform::host()).append(layer);
+        house.push(image.build().unwrap(), reference).await;
+        match house.install(reference).await {
+            Ok(done) => {
+                assert!(good);
+                let data = house.prefix.active(&done.name).join("data");
+                assert_eq!(fs::read_to_string(data).unwrap(), "hello");
+            }
+            Err(error) => assert!(!good && matches!(error, Error::Layer { .. }), "{error}"),
+        }
     }
 }
