@@ -31,7 +31,7 @@ use crate::{
     entrypoint::{ExecForm, NeedsShell},
     image::{self, ImageConfig},
     job::{self, JOB_INFO, Job},
-    layers::{self, LayerOptions, Layers, Placement},
+    layers::{self, Digests, LIB, LayerOptions, Layers, Placement},
     options::{ConvertOptions, Entrypoint, Layout},
     prepared::Prepared,
     report::Report,
@@ -90,6 +90,8 @@ pub struct Application {
     mtime: Mtime,
     /// Entry point to script.
     scripts: Vec<(String, String)>,
+    /// Of libraries, by their paths in `tree`.
+    digests: Digests,
 }
 
 /// What a merge does, as data: the dry run.
@@ -245,8 +247,12 @@ impl Application {
             });
         }
         let (parent, mtime) = (self.parent.clone(), self.mtime);
+        let mut known = Digests::new();
+        for (path, digest) in &self.digests {
+            known.insert(parent.join(path)?, digest.clone());
+        }
         let tree = self.into_image_tree()?;
-        layers::split(cx, tree, &parent, &placements, mtime, options)
+        layers::split(cx, tree, &parent, &placements, &known, mtime, options)
     }
 }
 
@@ -275,6 +281,8 @@ struct Merged {
     entrypoint: String,
     residue: Vec<EntryPath>,
     moves: Vec<Move>,
+    /// Of libraries, by their paths in the job.
+    digests: Digests,
     /// Below the application's directory; none if it shares that.
     separate: Option<(EntryPath, String)>,
 }
@@ -286,6 +294,8 @@ struct Merging<'s> {
     shared: Tree,
     /// Path to the job that had it first.
     owners: BTreeMap<EntryPath, String>,
+    /// Of shared libraries.
+    digests: Digests,
     collisions: Vec<Collision>,
 }
 
@@ -315,11 +325,15 @@ impl<'s> Merging<'s> {
                 missing: "the manifest names none".to_owned(),
             });
         }
+        if alone == Alone::No {
+            hash_libraries(cx, &mut jobs)?;
+        }
         Ok(Self {
             spec,
             jobs,
             shared: Tree::new(),
             owners: BTreeMap::new(),
+            digests: Digests::new(),
             collisions: Vec::new(),
         })
     }
@@ -370,10 +384,21 @@ impl<'s> Merging<'s> {
         let merged = &self.jobs[at];
         let name = &merged.prepared.job.name;
         let tree = &merged.prepared.tree;
-        // Only where both have something there is anything to compare.
+        // Only where both have something there is anything to compare, and libraries are hashed.
         let mut overlap = Tree::new();
         for (path, _) in tree {
-            if let Some(entry) = self.shared.get(path) {
+            let Some(entry) = self.shared.get(path) else {
+                continue;
+            };
+            let same = merged.digests.get(path).zip(self.digests.get(path));
+            if same.is_some_and(|(ours, theirs)| ours == theirs) {
+                self.collisions.push(Collision {
+                    path: path.clone(),
+                    first: self.owners.get(path).cloned().unwrap_or_default(),
+                    second: name.clone(),
+                    outcome: CollisionOutcome::Shared,
+                });
+            } else {
                 overlap.insert(path.clone(), entry.clone())?;
             }
         }
@@ -405,6 +430,7 @@ impl<'s> Merging<'s> {
                     self.owners.insert(path.clone(), name.clone());
                 }
             }
+            self.digests.extend(merged.digests.clone());
             return Ok(None);
         };
         let first = self.owners.get(&path).cloned().unwrap_or_default();
@@ -447,6 +473,7 @@ impl<'s> Merging<'s> {
         let mut placed_jobs = Vec::new();
         let mut scripts = Vec::new();
         let mut warnings = Vec::new();
+        let mut digests = Digests::new();
         let mut image = ImageConfig {
             entrypoint: Vec::new(),
             env: image::application_env(&self.spec.name, self.spec.version.as_deref(), options),
@@ -471,6 +498,9 @@ impl<'s> Merging<'s> {
                 }
             }
             scripts.push((merged.entrypoint, placed.script));
+            for (path, digest) in merged.digests {
+                digests.insert(root.join(&path)?, digest);
+            }
             if let Some((directory, _)) = &merged.separate {
                 let mut own = merged.prepared.tree;
                 own.prefix(directory)?;
@@ -522,8 +552,27 @@ impl<'s> Merging<'s> {
             parent: options.parent.clone(),
             mtime: options.mtime,
             scripts,
+            digests,
         })
     }
+}
+
+/// Hashes the libraries of all jobs together, so that all threads have work.
+fn hash_libraries(cx: &Cx, jobs: &mut [Merged]) -> Result<()> {
+    let lib: EntryPath = LIB.parse()?;
+    let mut owners = Vec::new();
+    let mut all = Vec::new();
+    for (at, job) in jobs.iter().enumerate() {
+        for library in layers::libraries(&job.prepared.tree, &lib) {
+            owners.push(at);
+            all.push(library);
+        }
+    }
+    let digests = layers::digests(cx, &all)?;
+    for ((at, (path, _)), digest) in owners.into_iter().zip(all).zip(digests) {
+        jobs[at].digests.insert(path, digest);
+    }
+    Ok(())
 }
 
 /// Whether a job is the only one.
@@ -544,6 +593,7 @@ impl Merged {
                 .unwrap_or_else(|| prepared.job.name.clone()),
             residue: layers::residue(&prepared.tree, &prepared.job)?,
             moves: prepared.edited.moves.clone(),
+            digests: Digests::new(),
             separate: None,
             prepared,
             options,

@@ -99,7 +99,8 @@ impl Converted {
         };
         let (parent, mtime) = (self.parent.clone(), self.mtime);
         let tree = self.into_image_tree()?;
-        layers::split(cx, tree, &parent, &[placement], mtime, options)
+        let known = layers::Digests::new();
+        layers::split(cx, tree, &parent, &[placement], &known, mtime, options)
     }
 }
 

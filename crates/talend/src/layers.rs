@@ -18,6 +18,8 @@ use repack::{Content, Entry, EntryPath, Kind, Mtime, Tree};
 
 use crate::{Error, Result, job::Job};
 
+/// The directory of libraries, in a built job.
+pub(crate) const LIB: &str = "lib";
 /// Bytes that are hashed at once.
 const CHUNK: usize = 64 << 10;
 /// Fewer layers than this cannot keep apart what changes and what does not.
@@ -140,12 +142,16 @@ pub(crate) fn residue(tree: &Tree, job: &Job) -> Result<Vec<EntryPath>> {
     Ok(found)
 }
 
-/// Splits an image tree with jobs in it.
+/// Digests of libraries by their paths.
+pub(crate) type Digests = BTreeMap<EntryPath, String>;
+
+/// Splits an image tree with jobs in it; digests that are `known` are not computed again.
 pub(crate) fn split(
     cx: &Cx,
     mut tree: Tree,
     parent: &EntryPath,
     jobs: &[Placement],
+    known: &Digests,
     mtime: Mtime,
     options: &LayerOptions,
 ) -> Result<Layers> {
@@ -161,7 +167,7 @@ pub(crate) fn split(
     let store: EntryPath = parent.join(&"jars".parse()?)?;
     let roots: BTreeSet<&EntryPath> = jobs.iter().map(|job| &job.root).collect();
     for root in roots {
-        move_to_store(cx, &mut tree, root, &store)?;
+        move_to_store(cx, &mut tree, root, &store, known)?;
     }
     crate::convert::set_owner(&mut tree, mtime);
 
@@ -278,16 +284,25 @@ fn job_directories(
 }
 
 /// Moves the libraries of `root` to the store and leaves symbolic links.
-fn move_to_store(cx: &Cx, tree: &mut Tree, root: &EntryPath, store: &EntryPath) -> Result<()> {
-    let lib = root.join(&"lib".parse()?)?;
-    let libraries: Vec<(EntryPath, Content)> = tree
-        .under(&lib)
-        .filter(|(path, _)| path.parent().as_ref() == Some(&lib) && is_library(path))
-        .filter_map(|(path, entry)| Some((path.clone(), entry.content()?.clone())))
-        .collect();
+fn move_to_store(
+    cx: &Cx,
+    tree: &mut Tree,
+    root: &EntryPath,
+    store: &EntryPath,
+    known: &Digests,
+) -> Result<()> {
+    let lib = root.join(&LIB.parse()?)?;
+    let (found, new): (Vec<_>, Vec<_>) = libraries(tree, &lib)
+        .into_iter()
+        .partition(|(path, _)| known.contains_key(path));
+    let digests = digests(cx, &new)?;
+    let found = found.into_iter().filter_map(|(path, content)| {
+        let digest = known.get(&path)?.clone();
+        Some(((path, content), digest))
+    });
+    let libraries: Vec<_> = found.chain(new.into_iter().zip(digests)).collect();
     let up = "../".repeat(lib.components().count() - store.components().count() + 1);
-    let digests = digests(cx, &libraries)?;
-    for ((path, content), digest) in libraries.into_iter().zip(digests) {
+    for ((path, content), digest) in libraries {
         let name = EntryPath::parse(path.file_name())?;
         let inner = EntryPath::parse(digest.as_bytes())?.join(&name)?;
         let target = format!("{up}jars/{digest}/").into_bytes();
@@ -299,15 +314,23 @@ fn move_to_store(cx: &Cx, tree: &mut Tree, root: &EntryPath, store: &EntryPath) 
     Ok(())
 }
 
-/// Jars that are not of the project itself: its routines change with each build.
+/// The libraries in a directory: all jars but those of the project itself, whose routines change
+/// with each build.
+pub(crate) fn libraries(tree: &Tree, lib: &EntryPath) -> Vec<(EntryPath, Content)> {
+    tree.under(lib)
+        .filter(|(path, _)| path.parent().as_ref() == Some(lib) && is_library(path))
+        .filter_map(|(path, entry)| Some((path.clone(), entry.content()?.clone())))
+        .collect()
+}
+
 fn is_library(path: &EntryPath) -> bool {
     let name = path.file_name();
     let routines = [b"routines".as_slice(), b"systemRoutines", b"userRoutines"];
     name.ends_with(b".jar") && !routines.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// [`digest`] of each library, by as many threads as the machine runs at once.
-fn digests(cx: &Cx, libraries: &[(EntryPath, Content)]) -> Result<Vec<String>> {
+/// The first half of the SHA-256 of each library, in hexadecimal, by as many threads as the machine runs at once.
+pub(crate) fn digests(cx: &Cx, libraries: &[(EntryPath, Content)]) -> Result<Vec<String>> {
     let bytes = libraries.iter().map(|(_, content)| content.size()).sum();
     let task = cx.task("hash libraries", Some(bytes));
     let next = AtomicUsize::new(0);
@@ -342,7 +365,6 @@ fn digests(cx: &Cx, libraries: &[(EntryPath, Content)]) -> Result<Vec<String>> {
     Ok(digests)
 }
 
-/// The first half of the SHA-256 of a content, in hexadecimal.
 fn digest(cx: &Cx, path: &EntryPath, content: &Content) -> Result<String> {
     let failed = |source| Error::Read {
         path: path.to_string(),

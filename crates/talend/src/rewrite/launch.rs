@@ -143,6 +143,11 @@ pub(super) fn warn(text: &[u8], script: &Script, launch: &Launch, warnings: &mut
             warn(offset, "java is started here too, as a child of the shell");
         }
     }
+    for command in &script.commands[..launch.command] {
+        if let Some(b"." | b"source" | b"eval") = command.words.first().and_then(Word::bare) {
+            warn(command.span.start, "what this does is not looked into");
+        }
+    }
     let contains = |word: &Word, what: &[u8]| {
         let raw = &text[word.span.clone()];
         raw.windows(what.len()).any(|part| part == what)
