@@ -1,5 +1,7 @@
 //! Edits of a whole tree. Each either succeeds or leaves the tree as it was.
 
+use std::collections::BTreeSet;
+
 use crate::{Entry, EntryPath, Error, Kind, Mtime, Pattern, Result, Tree};
 
 impl Tree {
@@ -47,7 +49,8 @@ impl Tree {
             .filter(|path| pattern.matches(path))
             .cloned()
             .collect();
-        hits.iter().map(|path| self.remove(path)).sum()
+        let doomed = self.with_all_under(hits);
+        self.take(&doomed)
     }
 
     /// Moves an entry with all that is under it, and the hard links to it with it.
@@ -156,10 +159,17 @@ impl Tree {
     /// Rebuilds the tree with other paths; none drops the entry. Directories that meet become one,
     /// of which the last one's metadata stay.
     fn map_paths(&mut self, map: impl Fn(&EntryPath) -> Result<Option<EntryPath>>) -> Result<()> {
+        let mut doomed = BTreeSet::new();
+        for (path, _) in self.iter() {
+            if map(path)?.is_none() {
+                doomed.insert(path.clone());
+            }
+        }
+        let mut left = self.clone();
+        left.take(&doomed);
         let mut mapped = Self::new();
-        // Those that `insert` makes give way to any, others only to directories.
-        for (path, entry) in self.iter() {
-            let Some(path) = map(path)? else { continue };
+        for (from, entry) in &left {
+            let Some(path) = map(from)? else { continue };
             let mut entry = entry.clone();
             if let Kind::Hardlink(target) = &mut entry.kind
                 && let Some(moved) = map(target)?
@@ -170,8 +180,16 @@ impl Tree {
                 Some(there) if !(there.kind.is_dir() && entry.kind.is_dir()) => {
                     return Err(Error::Exists { path });
                 }
-                _ => mapped.insert(path, entry)?,
-            };
+                // Whose metadata somebody gave stays.
+                Some(_) if left.is_implied(from) => {}
+                there => {
+                    let is_new = there.is_none();
+                    mapped.insert(path.clone(), entry)?;
+                    if is_new && left.is_implied(from) {
+                        mapped.imply(path);
+                    }
+                }
+            }
         }
         *self = mapped;
         Ok(())

@@ -40,6 +40,7 @@ mod merge;
 mod path;
 mod pattern;
 mod source;
+mod stack;
 mod tree;
 mod write;
 

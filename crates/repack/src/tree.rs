@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, btree_map},
+    collections::{BTreeMap, BTreeSet, btree_map},
     ops::Bound,
 };
 
@@ -28,6 +28,8 @@ use crate::{Content, EntryPath, Error, Result};
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     entries: BTreeMap<EntryPath, Entry>,
+    /// Directories that were made for what is in them; their metadata are nobody's.
+    implied: BTreeSet<EntryPath>,
 }
 
 /// One entry of a [`Tree`].
@@ -121,18 +123,64 @@ impl Tree {
         if !matches!(entry.kind, Kind::Dir) && self.under(&path).next().is_some() {
             return Err(Error::DirectoryInTheWay { path });
         }
-        let made = missing.into_iter().map(|path| (path, Entry::dir()));
-        self.entries.extend(made);
+        for path in missing {
+            self.implied.insert(path.clone());
+            self.entries.insert(path, Entry::dir());
+        }
+        self.implied.remove(&path);
         Ok(self.entries.insert(path, entry))
     }
 
-    /// Takes an entry away, with all that is under it; returns how many entries that were.
+    /// Takes an entry away, with all that is under it; returns how many entries that were. A hard
+    /// link to a file that goes becomes the file.
     pub fn remove(&mut self, path: &EntryPath) -> usize {
-        let under: Vec<_> = self.under(path).map(|(path, _)| path.clone()).collect();
-        for path in &under {
-            self.entries.remove(path);
+        let doomed = self.with_all_under([path.clone()]);
+        self.take(&doomed)
+    }
+
+    /// The paths, and all that is under them.
+    pub(crate) fn with_all_under(
+        &self,
+        paths: impl IntoIterator<Item = EntryPath>,
+    ) -> BTreeSet<EntryPath> {
+        let mut all = BTreeSet::new();
+        for path in paths {
+            all.extend(self.under(&path).map(|(path, _)| path.clone()));
+            all.insert(path);
         }
-        under.len() + usize::from(self.entries.remove(path).is_some())
+        all
+    }
+
+    /// Takes away these entries, which must be all that is under them, too.
+    pub(crate) fn take(&mut self, doomed: &BTreeSet<EntryPath>) -> usize {
+        let mut files = BTreeMap::new();
+        let mut count = 0;
+        for path in doomed {
+            self.implied.remove(path);
+            if let Some(entry) = self.entries.remove(path) {
+                count += 1;
+                if entry.kind.is_file() {
+                    files.insert(path, (entry, None));
+                }
+            }
+        }
+        if files.is_empty() {
+            return count;
+        }
+        for (path, entry) in &mut self.entries {
+            let Kind::Hardlink(target) = &mut entry.kind else {
+                continue;
+            };
+            match files.get_mut(target) {
+                None => {}
+                Some((_, Some(heir))) => *target = EntryPath::clone(heir),
+                Some((file, heir)) => {
+                    *heir = Some(path.clone());
+                    *entry = file.clone();
+                }
+            }
+        }
+        count
     }
 
     /// Edits the content of a regular file, read into memory up to `limit` bytes.
@@ -174,7 +222,9 @@ impl Tree {
 
     /// Metadata of an entry, to be changed.
     pub fn metadata_mut(&mut self, path: &EntryPath) -> Option<&mut Metadata> {
-        self.entries.get_mut(path).map(|entry| &mut entry.metadata)
+        let entry = self.entries.get_mut(path)?;
+        self.implied.remove(path);
+        Some(&mut entry.metadata)
     }
 
     /// Goes over all entries in order, to change their metadata.
@@ -189,6 +239,17 @@ impl Tree {
     /// The entry at `path`.
     pub fn get(&self, path: &EntryPath) -> Option<&Entry> {
         self.entries.get(path)
+    }
+
+    /// Whether it is a directory that only was made for what is in it, so that its metadata are
+    /// nobody's.
+    pub fn is_implied(&self, path: &EntryPath) -> bool {
+        self.implied.contains(path)
+    }
+
+    /// Says that the metadata of this directory are nobody's.
+    pub(crate) fn imply(&mut self, path: EntryPath) {
+        self.implied.insert(path);
     }
 
     /// As [`Tree::get`], with the tree's own path.
@@ -314,6 +375,12 @@ impl Entry {
         }
     }
 
+    /// With other metadata.
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
     /// With another mode.
     pub fn with_mode(mut self, mode: u32) -> Self {
         self.metadata.mode = mode;
@@ -426,6 +493,25 @@ mod tests {
         assert_eq!(tree.remove(&path("a/b")), 3);
         assert_eq!(tree.remove(&path("a/b")), 0);
         assert_eq!(names(&tree), ["a", "a/b.c", "a/e"]);
+    }
+
+    #[test]
+    fn a_link_inherits_from_a_file_that_goes() {
+        let mut tree = Tree::new();
+        tree.insert(path("a/x"), Entry::file("1").with_mode(0o600))
+            .unwrap();
+        tree.insert(path("b"), Entry::hardlink(path("a/x")))
+            .unwrap();
+        tree.insert(path("c"), Entry::hardlink(path("a/x")))
+            .unwrap();
+        assert_eq!(tree.remove(&path("a")), 2);
+        assert_eq!(tree.get(&path("b")).unwrap().metadata.mode, 0o600);
+        for name in ["b", "c"] {
+            assert_eq!(tree.read(&path(name), 10).unwrap(), "1", "{name}");
+        }
+        assert!(
+            matches!(&tree.get(&path("c")).unwrap().kind, Kind::Hardlink(b) if *b == path("b"))
+        );
     }
 
     #[test]

@@ -279,7 +279,7 @@ impl Indexing<'_> {
                 Err(refuse(Fault::Kind))
             };
         };
-        let entry = Entry { kind, metadata };
+        let entry = Entry::new(kind).with_metadata(metadata);
         match self.tree.insert(path, entry).map_err(named)? {
             Some(before) if !(before.kind.is_dir() && is_dir) => Err(refuse(Fault::Duplicate)),
             _ => Ok(()),

@@ -137,6 +137,7 @@ impl<'t> Plan<'t> {
                     Some(Entry {
                         kind: Kind::File(content),
                         metadata,
+                        ..
                     }) => {
                         if first == path {
                             self.file(path, content, metadata)

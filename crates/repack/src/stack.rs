@@ -1,0 +1,174 @@
+//! Layers on top of one another (image-spec layer.md §Applying Changesets).
+
+use std::collections::BTreeSet;
+
+use crate::{EntryPath, Error, Kind, Result, Tree};
+
+/// Hides what is of that name in the layers below.
+const WHITEOUT: &[u8] = b".wh.";
+/// Hides all that is in its directory in the layers below.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// What else begins so is for the driver that wrote the layer.
+const RESERVED: &[u8] = b".wh..wh.";
+
+impl Tree {
+    /// Puts a layer on top: its whiteouts take away what they hide, its entries take the place
+    /// of those that are there, and directories become one. A directory that the layer does not
+    /// list itself keeps its mode and owner.
+    ///
+    /// ```
+    /// use repack::{Entry, Tree};
+    ///
+    /// let mut tree = Tree::new();
+    /// tree.insert("etc/motd".parse()?, Entry::file("hello"))?;
+    /// let mut layer = Tree::new();
+    /// layer.insert("etc/.wh.motd".parse()?, Entry::file(""))?;
+    /// tree.apply_layer(layer)?;
+    /// assert!(tree.get(&"etc/motd".parse()?).is_none());
+    /// # Ok::<(), repack::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotDirectory`] if an entry lies under something that is not a directory, or is
+    /// a symbolic link, below; [`Error::Path`] if a whiteout hides no possible name.
+    pub fn apply_layer(&mut self, layer: Self) -> Result<()> {
+        let mut hidden = BTreeSet::new();
+        for (path, _) in &layer {
+            let name = path.file_name();
+            if name == OPAQUE {
+                let below = path.parent().map_or_else(
+                    || self.iter().map(|(path, _)| path.clone()).collect(),
+                    |directory| {
+                        self.under(&directory)
+                            .map(|(path, _)| path.clone())
+                            .collect::<Vec<_>>()
+                    },
+                );
+                hidden.extend(below);
+            } else if name.starts_with(WHITEOUT) && !name.starts_with(RESERVED) {
+                let name = EntryPath::parse(&name[WHITEOUT.len()..])?;
+                let path = match path.parent() {
+                    Some(directory) => directory.join(&name)?,
+                    None => name,
+                };
+                hidden.extend(self.with_all_under([path]));
+            }
+        }
+        self.take(&hidden);
+        for (path, entry) in &layer {
+            if path.components().any(|name| name.starts_with(WHITEOUT)) {
+                continue;
+            }
+            let is_implied = layer.is_implied(path);
+            if let Some(below) = self.get(path) {
+                match (&below.kind, &entry.kind) {
+                    (Kind::Dir, Kind::Dir) => {
+                        if !is_implied && let Some(metadata) = self.metadata_mut(path) {
+                            *metadata = entry.metadata.clone();
+                        }
+                        continue;
+                    }
+                    // Whoever wrote the layer may have meant the directory behind the link.
+                    (Kind::Symlink(_), Kind::Dir) if is_implied => {
+                        return Err(Error::NotDirectory {
+                            ancestor: path.clone(),
+                            path: path.clone(),
+                        });
+                    }
+                    _ => {
+                        let replaced = self.with_all_under([path.clone()]);
+                        self.take(&replaced);
+                    }
+                }
+            }
+            self.insert(path.clone(), entry.clone())?;
+            if is_implied {
+                self.imply(path.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Entry;
+
+    fn path(path: &str) -> EntryPath {
+        path.parse().unwrap()
+    }
+
+    fn tree(entries: &[(&str, Entry)]) -> Tree {
+        let mut tree = Tree::new();
+        for (name, entry) in entries {
+            tree.insert(path(name), entry.clone()).unwrap();
+        }
+        tree
+    }
+
+    fn check(below: &[(&str, Entry)], layer: &[(&str, Entry)], expected: &str) -> Tree {
+        let mut stacked = tree(below);
+        stacked.apply_layer(tree(layer)).unwrap();
+        let names: Vec<_> = stacked.iter().map(|(path, _)| path.to_string()).collect();
+        assert_eq!(names.join(" "), expected);
+        stacked
+    }
+
+    #[test]
+    fn whiteouts_hide_only_what_is_below() {
+        let (file, dir) = (|| Entry::file("x"), Entry::dir);
+        let below = [("d/a", file()), ("d/b/c", file()), ("e", file())];
+        check(&below, &[("d/.wh.a", file())], "d d/b d/b/c e");
+        check(&below, &[("d/.wh.b", file())], "d d/a e");
+        check(&below, &[(".wh.d", file()), ("f", file())], "e f");
+        check(
+            &below,
+            &[("d/.wh..wh..opq", file()), ("d/n", file())],
+            "d d/n e",
+        );
+        check(&below, &[(".wh..wh..opq", file()), ("n", file())], "n");
+        // In one layer a whiteout and a new entry of the name: the new one stays.
+        check(&below, &[(".wh.d", file()), ("d/n", file())], "d d/n e");
+        check(&below, &[(".wh.missing", file())], "d d/a d/b d/b/c e");
+        check(&below, &[(".wh..wh.plnk/1.2", file())], "d d/a d/b d/b/c e");
+        check(&below, &[("d", file())], "d e");
+        check(
+            &below,
+            &[("e", dir()), ("e/x", file())],
+            "d d/a d/b d/b/c e e/x",
+        );
+    }
+
+    #[test]
+    fn directories_keep_their_mode_unless_the_layer_lists_them() {
+        let below = [
+            ("d", Entry::dir().with_mode(0o700)),
+            ("d/a", Entry::file("")),
+        ];
+        let mode = |tree: &Tree| tree.get(&path("d")).unwrap().metadata.mode;
+        let tree = check(&below, &[("d/b", Entry::file(""))], "d d/a d/b");
+        assert_eq!(mode(&tree), 0o700);
+        let tree = check(&below, &[("d", Entry::dir())], "d d/a");
+        assert_eq!(mode(&tree), 0o755);
+    }
+
+    #[test]
+    fn links_keep_what_they_had() {
+        let below = [("a", Entry::file("old")), ("b", Entry::hardlink(path("a")))];
+        for layer in [("a", Entry::file("new")), (".wh.a", Entry::file(""))] {
+            let mut stacked = tree(&below);
+            stacked.apply_layer(tree(&[layer])).unwrap();
+            assert_eq!(stacked.read(&path("b"), 10).unwrap(), "old");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let mut stacked = tree(&[("lib", Entry::symlink("/usr/lib"))]);
+        let result = stacked.apply_layer(tree(&[("lib/x", Entry::file(""))]));
+        assert!(matches!(result, Err(Error::NotDirectory { .. })));
+        let result = stacked.apply_layer(tree(&[(".wh...", Entry::file(""))]));
+        assert!(matches!(result, Err(Error::Path { .. })));
+    }
+}
