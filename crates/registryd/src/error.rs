@@ -133,6 +133,12 @@ pub enum Error {
         /// Name of the repository.
         repository: String,
     },
+    /// The client has too many uploads at the same time.
+    #[error("more than {limit} uploads at the same time")]
+    TooManyUploads {
+        /// As configured.
+        limit: usize,
+    },
     /// A setting of the server is not good.
     #[error("{what} `{value}`: {fault}")]
     Setting {
@@ -205,6 +211,7 @@ impl Error {
             Self::UploadUnknown { .. } => "BLOB_UPLOAD_UNKNOWN",
             Self::Unauthorized { .. } => "UNAUTHORIZED",
             Self::Denied { .. } => "DENIED",
+            Self::TooManyUploads { .. } => "TOOMANYREQUESTS",
             Self::Parameter { .. } | Self::NoEndpoint { .. } => "UNSUPPORTED",
             Self::Storage(_) | Self::Setting { .. } | Self::Bind { .. } => "UNKNOWN",
         }
@@ -239,6 +246,7 @@ impl Error {
             },
             Self::Unauthorized { .. } => 401,
             Self::Denied { .. } => 403,
+            Self::TooManyUploads { .. } => 429,
             Self::Setting { .. } | Self::Bind { .. } => 500,
         }
     }
@@ -248,6 +256,7 @@ impl Error {
         match self {
             Self::Storage(error) => error.class(),
             _ => match self.status() {
+                429 => Class::Transient,
                 401 | 403 => Class::Denied,
                 404 => Class::NotFound,
                 409 | 416 => Class::Conflict,

@@ -26,9 +26,11 @@ pub mod gc;
 mod hash;
 mod limits;
 mod links;
+mod metrics;
 mod repositories;
 mod routes;
 mod server;
+mod slots;
 pub mod storage;
 #[cfg(feature = "tls")]
 mod tls;

@@ -12,6 +12,7 @@ pub struct Limits {
     pub(crate) blob: u64,
     pub(crate) connections: usize,
     pub(crate) header_time: Duration,
+    pub(crate) uploads: usize,
 }
 
 impl Default for Limits {
@@ -21,6 +22,7 @@ impl Default for Limits {
             blob: 64 << 30,
             connections: 8192,
             header_time: Duration::from_secs(30),
+            uploads: 256,
         }
     }
 }
@@ -47,6 +49,12 @@ impl Limits {
         self.header_time
     }
 
+    /// Most requests with a part of a blob that one address may have open; 256. Further ones are
+    /// told to come again.
+    pub fn uploads(&self) -> usize {
+        self.uploads
+    }
+
     /// With another limit for manifests.
     pub fn with_manifest(mut self, bytes: u64) -> Self {
         self.manifest = bytes;
@@ -68,6 +76,12 @@ impl Limits {
     /// With another time for headers.
     pub fn with_header_time(mut self, time: Duration) -> Self {
         self.header_time = time;
+        self
+    }
+
+    /// With another limit for uploads of one address.
+    pub fn with_uploads(mut self, uploads: usize) -> Self {
+        self.uploads = uploads;
         self
     }
 }

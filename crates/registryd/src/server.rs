@@ -1,11 +1,14 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-
-use axum::{Router, body::Body, http::Request};
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
+
+use axum::{body::Body, http::Request};
+use futures_util::FutureExt;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use ocicore::{Cx, Repositories};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -17,6 +20,7 @@ use tokio::{
 use crate::{
     Auth, Error, Limits, Result, gc,
     links::{Links, Sparse},
+    metrics::Metrics,
     repositories::ServerRepositories,
     routes::{self, App},
     storage::Storage,
@@ -167,6 +171,8 @@ impl Builder {
             auth: self.auth,
             cx: self.cx,
             transport: self.transport,
+            slots: Arc::default(),
+            metrics: Metrics::default(),
         });
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&app), stopped));
@@ -183,9 +189,6 @@ async fn accept(listener: TcpListener, app: Arc<App>, mut stopped: watch::Receiv
     let room = Arc::new(Semaphore::new(app.limits.connections));
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
-    let handle = Arc::clone(&app);
-    let router = Router::new()
-        .fallback(move |request: Request<Body>| routes::handle(Arc::clone(&handle), request));
     loop {
         let next = async {
             let permit = Arc::clone(&room).acquire_owned().await;
@@ -196,8 +199,8 @@ async fn accept(listener: TcpListener, app: Arc<App>, mut stopped: watch::Receiv
             _ = stopped.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Such as too many open files: others will end.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -205,17 +208,24 @@ async fn accept(listener: TcpListener, app: Arc<App>, mut stopped: watch::Receiv
                 continue;
             }
         };
-        let (router, app, stopped) = (router.clone(), Arc::clone(&app), stopped.clone());
+        let (app, stopped) = (Arc::clone(&app), stopped.clone());
         connections.spawn(async move {
             let _permit = permit;
-            serve(stream, router, &app, stopped).await;
+            app.metrics.connections.fetch_add(1, Ordering::Relaxed);
+            serve(stream, remote.ip(), &app, stopped).await;
+            app.metrics.connections.fetch_sub(1, Ordering::Relaxed);
         });
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve(stream: TcpStream, router: Router, app: &App, mut stopped: watch::Receiver<bool>) {
+async fn serve(
+    stream: TcpStream,
+    client: IpAddr,
+    app: &Arc<App>,
+    mut stopped: watch::Receiver<bool>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
@@ -225,12 +235,12 @@ async fn serve(stream: TcpStream, router: Router, app: &App, mut stopped: watch:
         _ = stopped.wait_for(|stop| *stop) => return,
     }
     match &app.transport {
-        Transport::Plain => speak(stream, router, app, stopped).await,
+        Transport::Plain => speak(stream, client, app, stopped).await,
         #[cfg(feature = "tls")]
         Transport::Tls(tls) => {
             let handshake = async { tls.acceptor().await.accept(stream).await };
             match tokio::time::timeout(app.limits.header_time, handshake).await {
-                Ok(Ok(stream)) => speak(stream, router, app, stopped).await,
+                Ok(Ok(stream)) => speak(stream, client, app, stopped).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             }
@@ -240,14 +250,18 @@ async fn serve(stream: TcpStream, router: Router, app: &App, mut stopped: watch:
 
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    router: Router,
-    app: &App,
+    client: IpAddr,
+    app: &Arc<App>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let answer = |request: Request<Incoming>| {
+        let response = routes::handle(Arc::clone(app), client, request.map(Body::new));
+        response.map(Ok::<_, Infallible>)
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.limits.header_time)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service_fn(answer));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),

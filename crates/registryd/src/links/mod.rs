@@ -487,6 +487,12 @@ impl Links {
         self.document(&key).await
     }
 
+    /// Whether the storage answers.
+    pub(crate) async fn ping(&self) -> Result<()> {
+        self.storage.head(&keys::lease()).await?;
+        Ok(())
+    }
+
     async fn register(&self, repository: &RepositoryPath) -> Result<()> {
         if self.exists(repository).await? {
             return Ok(());

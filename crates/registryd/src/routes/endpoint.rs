@@ -70,19 +70,6 @@ impl Endpoint {
         }
     }
 
-    /// The repository that it is about.
-    pub(crate) fn repository(&self) -> Option<&RepositoryPath> {
-        match self {
-            Self::Base | Self::Catalog => None,
-            Self::Tags(name)
-            | Self::Manifest(name, _)
-            | Self::Blob(name, _)
-            | Self::Uploads(name)
-            | Self::Upload(name, _)
-            | Self::Referrers(name, _) => Some(name),
-        }
-    }
-
     /// Methods that it knows, besides `OPTIONS`.
     pub(crate) fn methods(&self) -> &'static str {
         match self {

@@ -1,6 +1,10 @@
 //! The endpoints of the distribution specification over HTTP.
 
-use std::sync::Arc;
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use axum::{
     body::Body,
@@ -15,7 +19,9 @@ use crate::{
     Error, Limits, Result,
     auth::{Access, Auth, Identity, Need},
     links::Links,
+    metrics::Metrics,
     server::Transport,
+    slots::Slots,
 };
 
 mod blobs;
@@ -41,6 +47,8 @@ pub(crate) struct App {
     pub(crate) auth: Auth,
     pub(crate) cx: Cx,
     pub(crate) transport: Transport,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) metrics: Metrics,
 }
 
 /// A request, as far as its head goes.
@@ -53,6 +61,7 @@ pub(crate) struct Call {
     /// `https://HOST` as the client calls this server.
     pub(crate) origin: String,
     pub(crate) identity: Identity,
+    pub(crate) client: IpAddr,
 }
 
 impl Call {
@@ -83,8 +92,13 @@ impl Call {
     }
 }
 
-/// Answers one request.
-pub(crate) async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Body> {
+/// Answers one request, counts it and logs it.
+pub(crate) async fn handle(
+    app: Arc<App>,
+    client: IpAddr,
+    request: Request<Body>,
+) -> Response<Body> {
+    let begin = Instant::now();
     let (parts, body) = request.into_parts();
     let host = parts.headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -95,31 +109,61 @@ pub(crate) async fn handle(app: Arc<App>, request: Request<Body>) -> Response<Bo
         query: parts.uri.query().unwrap_or_default().to_owned(),
         method: parts.method,
         headers: parts.headers,
+        client,
     };
-    match dispatch(&app, call, body).await {
+    let (method, path) = (call.method.clone(), call.path.clone());
+    let user = call.identity.name.clone();
+    let response = match dispatch(&app, call, body).await {
         Ok(response) => response,
-        Err(error) => {
-            let mut response = fault(&error);
-            let extra = match error {
-                Error::Range { size, .. } => {
-                    Some((header::CONTENT_RANGE, format!("bytes */{size}")))
-                }
-                Error::Unauthorized { challenge } => Some((header::WWW_AUTHENTICATE, challenge)),
-                _ => None,
-            };
-            if let Some((name, value)) = extra
-                && let Ok(value) = HeaderValue::try_from(value)
-            {
-                response.headers_mut().insert(name, value);
-            }
-            response
-        }
+        Err(error) => refuse(error),
+    };
+    let (status, took) = (response.status().as_u16(), begin.elapsed());
+    let bytes = response.headers().get(header::CONTENT_LENGTH);
+    let bytes = bytes.and_then(|bytes| bytes.to_str().ok()?.parse().ok());
+    let bytes: u64 = match method {
+        Method::HEAD => 0,
+        _ => bytes.unwrap_or_default(),
+    };
+    app.metrics.request(method.as_str(), status, took);
+    app.metrics.sent.fetch_add(bytes, Ordering::Relaxed);
+    tracing::info!(
+        target: "registryd::access",
+        %client,
+        user,
+        %method,
+        path,
+        status,
+        bytes,
+        micros = took.as_micros(),
+    );
+    response
+}
+
+fn refuse(error: Error) -> Response<Body> {
+    let mut response = fault(&error);
+    let extra = match error {
+        Error::Range { size, .. } => Some((header::CONTENT_RANGE, format!("bytes */{size}"))),
+        Error::Unauthorized { challenge } => Some((header::WWW_AUTHENTICATE, challenge)),
+        Error::TooManyUploads { .. } => Some((header::RETRY_AFTER, "1".to_owned())),
+        _ => None,
+    };
+    if let Some((name, value)) = extra
+        && let Ok(value) = HeaderValue::try_from(value)
+    {
+        response.headers_mut().insert(name, value);
     }
+    response
 }
 
 async fn dispatch(app: &Arc<App>, call: Call, body: Body) -> Result<Response<Body>> {
-    if call.path == "/auth/token" && app.auth.has_tokens() {
-        return token::issue(app, call, body).await;
+    match call.path.as_str() {
+        "/auth/token" if app.auth.has_tokens() => return token::issue(app, call, body).await,
+        "/healthz" => {
+            app.links.ping().await?;
+            return Ok(text("ok\n"));
+        }
+        "/metrics" => return Ok(text(&app.metrics.render())),
+        _ => {}
     }
     let endpoint = Endpoint::parse(call.method.as_str(), &call.path)?;
     let method = match call.method {
@@ -215,6 +259,15 @@ fn json_answer(status: StatusCode, document: Bytes) -> Response<Body> {
         HeaderValue::from_static("application/json"),
     );
     *response.body_mut() = Body::from(document);
+    response
+}
+
+fn text(text: &str) -> Response<Body> {
+    let mut response = json_answer(StatusCode::OK, Bytes::copy_from_slice(text.as_bytes()));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4"),
+    );
     response
 }
 

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{
     body::Body,
@@ -68,11 +68,11 @@ pub(super) async fn patch(
 ) -> Result<Response<Body>> {
     let mut session = Session::resume(&app.links, repository, id).await?;
     let chunk = chunk(&call)?;
+    let slot = app.slots.take(call.client, app.limits.uploads)?;
     let app = Arc::clone(app);
     let session = detached(async move {
-        session
-            .append(chunk, incoming(body), app.limits.blob)
-            .await?;
+        let _slot = slot;
+        append(&app, &mut session, chunk, body).await?;
         session.save().await?;
         Ok(session)
     })
@@ -134,12 +134,12 @@ async fn finish(
     digest: Digest,
 ) -> Result<Response<Body>> {
     let chunk = chunk(&call)?;
+    let slot = app.slots.take(call.client, app.limits.uploads)?;
     let owned = Arc::clone(app);
     let repository = detached(async move {
+        let _slot = slot;
         if call.content_length() != Some(0) {
-            session
-                .append(chunk, incoming(body), owned.limits.blob)
-                .await?;
+            append(&owned, &mut session, chunk, body).await?;
         }
         let repository = session.repository().clone();
         session.finish(&owned.links, &digest).await?;
@@ -147,6 +147,14 @@ async fn finish(
     })
     .await?;
     created(&repository, &digest)
+}
+
+async fn append(app: &App, session: &mut Session, chunk: Chunk, body: Body) -> Result<()> {
+    let before = session.offset();
+    let appended = session.append(chunk, incoming(body), app.limits.blob).await;
+    let received = session.offset().saturating_sub(before);
+    app.metrics.received.fetch_add(received, Ordering::Relaxed);
+    appended
 }
 
 /// Goes on when the client goes away, so that what came is kept and the upload is released in
