@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -122,6 +122,7 @@ fn imggate(dir: &Path, args: &[&str]) -> Outcome {
         .args(args)
         .current_dir(dir)
         .env_remove("RUST_LOG")
+        .env_remove("COLUMNS")
         .env("HOME", "/srv/ci")
         .env("REGISTRY_AUTH_FILE", dir.join("no-auth.json"));
     run(&mut command)
@@ -297,6 +298,30 @@ fn the_password_is_in_private_files_and_nowhere_else() {
 }
 
 #[test]
+fn the_password_goes_to_standard_output_if_told_so() {
+    let dir = TempDir::new().unwrap();
+    let mut command = program("imggate");
+    command.args(["run-buildset", "--listen", "127.0.0.1:0", "--output", "-"]);
+    command.current_dir(&dir).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    stdout.read_line(&mut text).unwrap();
+    run(Command::new("kill").args(["-TERM", &child.id().to_string()])).success();
+    stdout.read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert!(
+        value["buildset_registry"]["password"]
+            .as_str()
+            .unwrap()
+            .len()
+            >= 32
+    );
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+}
+
+#[test]
 fn mistakes_are_told_and_nothing_is_half_done() {
     let buildset = Buildset::start();
     let dir = buildset.dir.path();
@@ -385,4 +410,27 @@ fn mistakes_are_told_and_nothing_is_half_done() {
         "no certificate was left"
     );
     buildset.stop();
+}
+
+#[test]
+fn help_and_failures_are_for_people_and_programs() {
+    let dir = TempDir::new().unwrap();
+    let commands = ["", "run-buildset", "use-buildset", "upload", "promote"];
+    let help = commands.map(|command| {
+        let args = [command, "--help"];
+        let args = if command.is_empty() {
+            &args[1..]
+        } else {
+            &args
+        };
+        imggate(dir.path(), args).success()
+    });
+    insta::assert_snapshot!("help", help.join("\n"));
+    let failed = imggate(dir.path(), &["promote", "nowhere.json", "--json"]);
+    let told: Value = serde_json::from_str(&failed.stderr).unwrap();
+    assert_eq!(
+        (failed.code, told["class"].as_str()),
+        (3, Some("not_found"))
+    );
+    assert_eq!(told["hint"], "`imggate upload` writes it");
 }
