@@ -139,6 +139,14 @@ pub enum Error {
         /// As configured.
         limit: usize,
     },
+    /// An upstream registry failed.
+    #[error("upstream repository `{repository}` cannot be reached or does not answer well")]
+    Upstream {
+        /// With its host.
+        repository: String,
+        /// What it did.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A setting of the server is not good.
     #[error("{what} `{value}`: {fault}")]
     Setting {
@@ -213,7 +221,9 @@ impl Error {
             Self::Denied { .. } => "DENIED",
             Self::TooManyUploads { .. } => "TOOMANYREQUESTS",
             Self::Parameter { .. } | Self::NoEndpoint { .. } => "UNSUPPORTED",
-            Self::Storage(_) | Self::Setting { .. } | Self::Bind { .. } => "UNKNOWN",
+            Self::Storage(_) | Self::Upstream { .. } | Self::Setting { .. } | Self::Bind { .. } => {
+                "UNKNOWN"
+            }
         }
     }
 
@@ -247,6 +257,7 @@ impl Error {
             Self::Unauthorized { .. } => 401,
             Self::Denied { .. } => 403,
             Self::TooManyUploads { .. } => 429,
+            Self::Upstream { .. } => 502,
             Self::Setting { .. } | Self::Bind { .. } => 500,
         }
     }
@@ -256,7 +267,7 @@ impl Error {
         match self {
             Self::Storage(error) => error.class(),
             _ => match self.status() {
-                429 => Class::Transient,
+                429 | 502 => Class::Transient,
                 401 | 403 => Class::Denied,
                 404 => Class::NotFound,
                 409 | 416 => Class::Conflict,

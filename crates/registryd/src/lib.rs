@@ -27,6 +27,7 @@ mod hash;
 mod limits;
 mod links;
 mod metrics;
+mod proxy;
 mod repositories;
 mod routes;
 mod server;

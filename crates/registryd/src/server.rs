@@ -21,6 +21,7 @@ use crate::{
     Auth, Error, Limits, Result, gc,
     links::{Links, Sparse},
     metrics::Metrics,
+    proxy::Proxy,
     repositories::ServerRepositories,
     routes::{self, App},
     storage::Storage,
@@ -45,6 +46,7 @@ pub struct Builder {
     transport: Transport,
     sparse: Sparse,
     grace: Duration,
+    proxy: Proxy,
 }
 
 /// What lies between TCP and HTTP.
@@ -77,6 +79,7 @@ impl Server {
             transport: Transport::Plain,
             sparse: Sparse::default(),
             grace: gc::GRACE,
+            proxy: Proxy::default(),
         }
     }
 
@@ -146,6 +149,17 @@ impl Builder {
         self
     }
 
+    /// With a registry that is asked for what is not here. Images of `docker.io` are served under
+    /// their own names, those of any other host under names that begin with it; a request may
+    /// also name the host as its parameter `ns`, as containerd does. What is pushed here wins.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if no repository name can begin with that host.
+    pub fn upstream(mut self, host: &str, registry: Arc<dyn Repositories>) -> Result<Self> {
+        self.proxy.add(host, registry)?;
+        Ok(self)
+    }
+
     /// With another context, for its clock: by it, tokens expire.
     pub fn context(mut self, cx: Cx) -> Self {
         self.cx = cx;
@@ -173,6 +187,7 @@ impl Builder {
             transport: self.transport,
             slots: Arc::default(),
             metrics: Metrics::default(),
+            proxy: Arc::new(self.proxy),
         });
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&app), stopped));

@@ -6,6 +6,8 @@
 //! repositories/NAME/_manifests/ALGORITHM-HEX     a manifest of the repository
 //! repositories/NAME/_tags/TAG                    descriptor of the tagged manifest
 //! repositories/NAME/_referrers/SUBJECT/DIGEST    descriptor of a manifest with that subject
+//! repositories/NAME/_upstream/TAG               descriptor that an upstream's tag had
+//! repositories/NAME/_expected/ALGORITHM-HEX      descriptor of a blob that an upstream has
 //! condemned/ALGORITHM-HEX                        content that garbage collection will remove
 //! catalog/NAME                                   the repository exists; `+` stands for `/`
 //! ```
@@ -56,6 +58,17 @@ pub(crate) fn referrers(repository: &RepositoryPath, subject: &Digest) -> Key {
     key(format!(
         "repositories/{repository}/_referrers/{}",
         flat(subject)
+    ))
+}
+
+pub(crate) fn upstream_tag(repository: &RepositoryPath, tag: &Tag) -> Key {
+    key(format!("repositories/{repository}/_upstream/{tag}"))
+}
+
+pub(crate) fn expected(repository: &RepositoryPath, digest: &Digest) -> Key {
+    key(format!(
+        "repositories/{repository}/_expected/{}",
+        flat(digest)
     ))
 }
 
@@ -138,6 +151,8 @@ mod tests {
                 for key in [
                     content(digest),
                     condemned(digest),
+                    expected(repository, digest),
+                    upstream_tag(repository, &"_x.Y-z".parse().unwrap()),
                     blob(repository, digest),
                     manifest(repository, digest),
                     referrer(repository, digest, digest),

@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod cache;
+mod cached;
 pub(crate) mod keys;
 
 /// No link or tag is larger: it holds a descriptor with a manifest's annotations.

@@ -19,11 +19,16 @@ pub(super) async fn get(
     digest: &Digest,
 ) -> Result<Response<Body>> {
     let head = call.method == Method::HEAD;
-    let size = if head {
+    let route = super::route(app, call, repository).await?;
+    let here = if head {
         // Who asks this is about to skip an upload.
-        app.links.use_blob(repository, digest).await?
+        app.links.use_blob(&route.local, digest).await?
     } else {
-        app.links.blob(repository, digest).await?
+        app.links.blob(&route.local, digest).await?
+    };
+    let size = match here {
+        Some(size) => Some(size),
+        None => app.proxy.blob(&app.cx, &app.links, &route, digest).await?,
     };
     let size = size.ok_or_else(|| blob_unknown(repository, digest))?;
     let wanted = range::parse(call.header(&header::RANGE), size);
@@ -57,7 +62,7 @@ pub(super) async fn get(
             set(&mut response, header::CONTENT_RANGE, value)?;
         }
         if !head {
-            let content = app.links.open_blob(repository, digest, range).await?;
+            let content = app.links.open_blob(&route.local, digest, range).await?;
             *response.body_mut() = Body::from_stream(content.body);
         }
         response

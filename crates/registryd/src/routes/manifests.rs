@@ -20,7 +20,15 @@ pub(super) async fn get(
     repository: &RepositoryPath,
     name: &Name,
 ) -> Result<Response<Body>> {
-    let found = app.links.resolve(repository, name).await?;
+    let route = super::route(app, call, repository).await?;
+    let found = match app.links.resolve(&route.local, name).await? {
+        Some(found) => Some(found),
+        None => {
+            app.proxy
+                .manifest(&app.cx, &app.links, &route, name)
+                .await?
+        }
+    };
     let descriptor = found.ok_or_else(|| unknown(repository, name))?;
     let digest = descriptor.digest();
     let mut response = if call.has_etag(digest) {
@@ -30,7 +38,7 @@ pub(super) async fn get(
         set(&mut response, header::CONTENT_LENGTH, descriptor.size())?;
         set(&mut response, header::CONTENT_TYPE, descriptor.media_type())?;
         if call.method != Method::HEAD {
-            let bytes = app.links.manifest(repository, &descriptor).await?;
+            let bytes = app.links.manifest(&route.local, &descriptor).await?;
             *response.body_mut() = Body::from(bytes);
         }
         response

@@ -12,7 +12,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use ocicore::{BoxStream, Class, Cx, Digest};
+use ocicore::{BoxStream, Class, Cx, Digest, RepositoryPath};
 
 pub(crate) use self::endpoint::Endpoint;
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     auth::{Access, Auth, Identity, Need},
     links::Links,
     metrics::Metrics,
+    proxy::{Proxy, Route},
     server::Transport,
     slots::Slots,
 };
@@ -49,6 +50,7 @@ pub(crate) struct App {
     pub(crate) transport: Transport,
     pub(crate) slots: Arc<Slots>,
     pub(crate) metrics: Metrics,
+    pub(crate) proxy: Arc<Proxy>,
 }
 
 /// A request, as far as its head goes.
@@ -212,6 +214,20 @@ async fn dispatch(app: &Arc<App>, call: Call, body: Body) -> Result<Response<Bod
     }
 }
 
+/// Where to look for what a request reads, as far as its sender may.
+async fn route(app: &App, call: &Call, name: &RepositoryPath) -> Result<Route> {
+    let namespace = call.parameter("ns");
+    let route = app
+        .proxy
+        .route(&app.links, name, namespace.as_deref())
+        .await?;
+    if route.local != *name {
+        let need = Need::Repository(&route.local, Access::Read);
+        app.auth.check(&call.identity, &need, &call.origin)?;
+    }
+    Ok(route)
+}
+
 /// What somebody must be allowed to do for a request.
 fn need<'a>(method: &Method, endpoint: &'a Endpoint) -> Need<'a> {
     match endpoint {
@@ -290,7 +306,9 @@ pub(crate) fn fault(error: &Error) -> Response<Body> {
     if status.is_server_error() {
         tracing::error!(error = %Chain(error), "a request failed");
         // What lies behind is for the log, as it may name paths.
-        "the storage failed".clone_into(&mut message);
+        if !matches!(error, Error::Upstream { .. }) {
+            "the storage failed".clone_into(&mut message);
+        }
     } else {
         message = Chain(error).to_string();
     }

@@ -4,6 +4,8 @@ mod auth;
 mod client;
 mod collect;
 mod crash;
+mod operation;
+mod proxy;
 mod pull;
 mod push;
 mod storage;

@@ -1,0 +1,264 @@
+//! Pulling through from upstream registries.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, future, stream};
+use ocicore::{
+    Blob, BoxStream, Class, Cx, Descriptor, Digest, Error, ImageSink, ImageSource, ImageStore,
+    Name, Place, RawManifest, Repositories, Repository, Result, Stored, Tag,
+};
+use registryd::{Server, storage::MemoryStorage};
+
+use crate::client::Peer;
+
+/// An upstream that counts what it is asked, and fails or lies when told to.
+#[derive(Debug)]
+struct Upstream {
+    inner: Arc<dyn Repositories>,
+    failing: AtomicBool,
+    lying: AtomicBool,
+    asked: AtomicUsize,
+    opened: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Handle(Arc<Upstream>);
+
+#[derive(Debug)]
+struct Store {
+    upstream: Arc<Upstream>,
+    inner: Arc<dyn ImageStore>,
+}
+
+#[derive(Debug)]
+struct Content {
+    upstream: Arc<Upstream>,
+    inner: Arc<dyn Blob>,
+}
+
+fn down() -> Error {
+    Error::store(
+        "read",
+        "it",
+        "upstream",
+        Class::Transient,
+        "connection refused",
+    )
+}
+
+impl Upstream {
+    fn check(&self) -> Result<()> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        match self.failing.load(Ordering::Relaxed) {
+            true => Err(down()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Repositories for Handle {
+    fn repository(&self, name: &Repository) -> Result<Arc<dyn ImageStore>> {
+        Ok(Arc::new(Store {
+            upstream: Arc::clone(&self.0),
+            inner: self.0.inner.repository(name)?,
+        }))
+    }
+    fn catalog(&self, cx: &Cx) -> BoxStream<Repository> {
+        self.0.inner.catalog(cx)
+    }
+}
+
+#[async_trait]
+impl ImageSource for Store {
+    async fn resolve(&self, cx: &Cx, name: &Name) -> Result<Descriptor> {
+        self.upstream.check()?;
+        self.inner.resolve(cx, name).await
+    }
+    async fn manifest(&self, cx: &Cx, name: &Name) -> Result<RawManifest> {
+        self.upstream.check()?;
+        self.inner.manifest(cx, name).await
+    }
+    fn blob(&self, descriptor: &Descriptor) -> Arc<dyn Blob> {
+        Arc::new(Content {
+            upstream: Arc::clone(&self.upstream),
+            inner: self.inner.blob(descriptor),
+        })
+    }
+    async fn referrers(&self, cx: &Cx, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.inner.referrers(cx, subject).await
+    }
+    fn tags(&self, cx: &Cx) -> BoxStream<Tag> {
+        self.inner.tags(cx)
+    }
+}
+
+#[async_trait]
+impl ImageSink for Store {
+    async fn has_blob(&self, cx: &Cx, descriptor: &Descriptor) -> Result<bool> {
+        self.inner.has_blob(cx, descriptor).await
+    }
+    async fn put_blob(&self, cx: &Cx, blob: &dyn Blob) -> Result<Stored> {
+        self.inner.put_blob(cx, blob).await
+    }
+    async fn put_manifest(&self, cx: &Cx, manifest: &RawManifest, place: Place<'_>) -> Result<()> {
+        self.inner.put_manifest(cx, manifest, place).await
+    }
+    async fn delete(&self, cx: &Cx, name: &Name) -> Result<()> {
+        self.inner.delete(cx, name).await
+    }
+}
+
+impl Blob for Content {
+    fn descriptor(&self) -> &Descriptor {
+        self.inner.descriptor()
+    }
+    fn open(&self, range: Range<u64>) -> BoxStream<Bytes> {
+        self.upstream.opened.fetch_add(1, Ordering::Relaxed);
+        if self.upstream.failing.load(Ordering::Relaxed) {
+            return stream::iter([Err(down())]).boxed();
+        }
+        if self.upstream.lying.load(Ordering::Relaxed) {
+            let len = usize::try_from(self.descriptor().size()).unwrap();
+            return stream::iter([Ok(Bytes::from(vec![0; len]))]).boxed();
+        }
+        self.inner.open(range)
+    }
+}
+
+/// A registry that pulls through for `docker.io` and `quay.io` from the other peer.
+async fn start() -> (Peer, Peer, Arc<Upstream>) {
+    let behind = Peer::memory().await;
+    let upstream = Arc::new(Upstream {
+        inner: behind.server.repositories(),
+        failing: AtomicBool::new(false),
+        lying: AtomicBool::new(false),
+        asked: AtomicUsize::new(0),
+        opened: AtomicUsize::new(0),
+    });
+    let mut builder = Server::builder(MemoryStorage::new());
+    for host in ["docker.io", "quay.io"] {
+        let handle = Arc::new(Handle(Arc::clone(&upstream)));
+        builder = builder.upstream(host, handle).unwrap();
+    }
+    (Peer::start(builder).await, behind, upstream)
+}
+
+async fn text(peer: &Peer, path: &str) -> String {
+    let found = peer.send("GET", path).await;
+    assert_eq!(found.status(), 200, "{path}");
+    found.text().await.unwrap()
+}
+
+fn layer(content: &[u8]) -> String {
+    format!("blobs/{}", Digest::of(content))
+}
+
+#[tokio::test]
+async fn names_lead_to_upstreams() {
+    let (peer, behind, upstream) = start().await;
+    let busybox = behind.push_image("library/busybox", "1", b"busybox").await;
+    let other = behind.push_image("team/app", "1", b"app").await;
+    for (name, query, image, content) in [
+        ("busybox", "", &busybox, b"busybox".as_slice()),
+        ("library/busybox", "", &busybox, b"busybox"),
+        ("library/busybox", "?ns=docker.io", &busybox, b"busybox"),
+        ("quay.io/team/app", "", &other, b"app"),
+        ("team/app", "?ns=quay.io", &other, b"app"),
+    ] {
+        let digest = Digest::of(image.as_bytes());
+        let manifest = format!("/v2/{name}/manifests/1{query}");
+        assert_eq!(peer.send("HEAD", &manifest).await.status(), 200);
+        assert_eq!(text(&peer, &manifest).await, *image);
+        let by_digest = format!("/v2/{name}/manifests/{digest}{query}");
+        assert_eq!(text(&peer, &by_digest).await, *image);
+        let blob = format!("/v2/{name}/{}{query}", layer(content));
+        assert_eq!(text(&peer, &blob).await.as_bytes(), content);
+    }
+    // Another registry's image of that name is another image.
+    let foreign = "/v2/library/busybox/manifests/1?ns=ghcr.io";
+    peer.refused("GET", foreign, 404, "MANIFEST_UNKNOWN").await;
+    // All of it stays.
+    upstream.failing.store(true, Ordering::Relaxed);
+    assert_eq!(text(&peer, "/v2/busybox/manifests/1").await, busybox);
+    let blob = format!("/v2/busybox/{}", layer(b"busybox"));
+    assert_eq!(text(&peer, &blob).await, "busybox");
+    let refused = Server::builder(MemoryStorage::new())
+        .upstream("localhost:5000", behind.server.repositories())
+        .unwrap_err();
+    assert!(refused.to_string().contains("localhost:5000"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_local_image_wins() {
+    let (peer, behind, upstream) = start().await;
+    behind.push_image("a/b", "1", b"theirs").await;
+    let ours = peer.push_image("a/b", "1", b"ours").await;
+    assert_eq!(text(&peer, "/v2/a/b/manifests/1").await, ours);
+    assert_eq!(upstream.asked.load(Ordering::Relaxed), 0);
+    // Also over one that was pulled before.
+    behind.push_image("a/b", "2", b"theirs").await;
+    text(&peer, "/v2/a/b/manifests/2").await;
+    let ours = peer.push_image("a/b", "2", b"ours again").await;
+    assert_eq!(text(&peer, "/v2/a/b/manifests/2").await, ours);
+    let tags = text(&peer, "/v2/a/b/tags/list").await;
+    assert_eq!(tags, r#"{"name":"a/b","tags":["1","2"]}"#);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_not_asked_for_again_and_again() {
+    let (peer, _, upstream) = start().await;
+    for _ in 0..3 {
+        peer.refused("GET", "/v2/a/manifests/1", 404, "MANIFEST_UNKNOWN")
+            .await;
+    }
+    assert_eq!(upstream.asked.load(Ordering::Relaxed), 1);
+    // A blob that no manifest has named is none of an upstream.
+    let blob = format!("/v2/a/{}", layer(b"x"));
+    peer.refused("GET", &blob, 404, "BLOB_UNKNOWN").await;
+    assert_eq!(upstream.opened.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_failing_upstream_leaves_nothing_behind() {
+    let (peer, behind, upstream) = start().await;
+    let image = behind.push_image("a/b", "1", b"layer").await;
+    let (manifest, blob) = (
+        "/v2/a/b/manifests/1",
+        format!("/v2/a/b/{}", layer(b"layer")),
+    );
+    upstream.failing.store(true, Ordering::Relaxed);
+    peer.refused("GET", manifest, 502, "UNKNOWN").await;
+    upstream.failing.store(false, Ordering::Relaxed);
+    assert_eq!(text(&peer, manifest).await, image);
+    upstream.failing.store(true, Ordering::Relaxed);
+    peer.refused("GET", &blob, 502, "UNKNOWN").await;
+    upstream.failing.store(false, Ordering::Relaxed);
+    upstream.lying.store(true, Ordering::Relaxed);
+    peer.refused("GET", &blob, 502, "UNKNOWN").await;
+    upstream.lying.store(false, Ordering::Relaxed);
+    assert_eq!(text(&peer, &blob).await, "layer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_is_fetched_once() {
+    let (peer, behind, upstream) = start().await;
+    let content = vec![7; 3_000_000];
+    behind.push_image("a/b", "1", &content).await;
+    text(&peer, "/v2/a/b/manifests/1").await;
+    let path = format!("/v2/a/b/{}", layer(&content));
+    let all = (0..16).map(|_| async {
+        let found = peer.send("GET", &path).await;
+        assert_eq!(found.status(), 200);
+        assert_eq!(found.bytes().await.unwrap(), content);
+    });
+    future::join_all(all).await;
+    assert_eq!(upstream.opened.load(Ordering::Relaxed), 1);
+}
