@@ -3,9 +3,11 @@
 //! A binary parses its arguments with clap, hands an async closure to [`run`], and prints.
 
 pub mod demo;
+mod engines;
 mod exit;
 mod failure;
 mod images;
+pub mod imgchain;
 pub mod imggate;
 pub mod job2docker;
 pub mod layerpkg;
@@ -13,6 +15,7 @@ mod place;
 mod progress;
 mod run;
 
+pub use engines::{connect, log};
 pub use exit::{EXIT_CODES, exit_code};
 pub use failure::{Failure, Result};
 pub use images::{registry, source_date_epoch};

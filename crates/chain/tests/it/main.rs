@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panics")]
 
 mod directory;
+mod engine;
 mod plan;
 mod real;
 mod run;
