@@ -63,7 +63,7 @@ pub enum Error {
     },
     /// The connection broke before the answer was complete: the engine was restarted, killed or
     /// crashed. Nothing can be said about what it did. Transient.
-    #[error("the engine went away while it was to {action} `{subject}`")]
+    #[error("engine went away before its answer to {action} `{subject}` was complete")]
     Vanished {
         /// A verb.
         action: &'static str,
@@ -251,7 +251,7 @@ impl Error {
             Self::SocketDenied { .. } | Self::Denied { .. } => Class::Denied,
             Self::Unreachable { .. } | Self::Vanished { .. } | Self::RegistryUnreachable { .. } => {
                 Class::Transient
-            },
+            }
             Self::ApiTooOld { .. } | Self::Unsupported { .. } => Class::Unsupported,
             Self::NameInUse { .. } | Self::Conflict { .. } => Class::Conflict,
             Self::Settings { .. }
@@ -290,7 +290,9 @@ impl Error {
                 "Add the user to the socket's group (usually `docker`), or use a rootless engine."
             }
             Self::Unreachable { .. } => "Check that the engine runs and listens at this address.",
-            Self::Settings { .. } => "Correct it there; DOCKER_HOST takes precedence over contexts.",
+            Self::Settings { .. } => {
+                "Correct it there; DOCKER_HOST takes precedence over contexts."
+            }
             Self::ApiTooOld { .. } => "Upgrade the engine.",
             Self::Vanished { .. } => {
                 "Look at the engine's own log for a restart or a crash, then try again."
@@ -300,7 +302,9 @@ impl Error {
             }
             Self::NameInUse { .. } => "Remove the container that has it, or take another name.",
             Self::Dockerfile { .. } => "Correct the Dockerfile at this line.",
-            Self::Build { .. } => "Look at the last lines of the log for the command's own message.",
+            Self::Build { .. } => {
+                "Look at the last lines of the log for the command's own message."
+            }
             Self::ContextTooLarge { .. } => {
                 "Exclude files by .dockerignore, build from a smaller directory, or raise the limit."
             }
@@ -310,15 +314,21 @@ impl Error {
             Self::NotExecutable { .. } => {
                 "Check the file's mode and that it is built for the image's platform."
             }
-            Self::OutOfMemory { .. } => "Give the container more memory, or the program less to do.",
-            Self::TimeLimit { .. } => "Raise the time limit, or look at the log for where it hangs.",
+            Self::OutOfMemory { .. } => {
+                "Give the container more memory, or the program less to do."
+            }
+            Self::TimeLimit { .. } => {
+                "Raise the time limit, or look at the log for where it hangs."
+            }
             Self::Denied { .. } => {
                 "Log in to the registry, and check that the account may use this repository."
             }
             Self::RegistryUnreachable { .. } => {
                 "Check the registry's address, and that the engine's machine can reach it; it is the engine that pulls and pushes."
             }
-            Self::DiskFull { .. } => "Free space at the engine, for example by `docker system prune`.",
+            Self::DiskFull { .. } => {
+                "Free space at the engine, for example by `docker system prune`."
+            }
             _ => return None,
         })
     }
@@ -362,7 +372,13 @@ impl From<Error> for ocicore::Error {
         match error {
             Error::Cancelled => Self::Cancelled,
             Error::Content(error) => error,
-            error => Self::store("read", "content", "the container engine", error.class(), error),
+            error => Self::store(
+                "read",
+                "content",
+                "the container engine",
+                error.class(),
+                error,
+            ),
         }
     }
 }

@@ -90,11 +90,33 @@ mod tests {
 
     #[test]
     fn exit_codes_become_errors() {
-        assert!(Exit::new("job".to_owned(), 0, Tail::default()).success().is_ok());
+        assert!(
+            Exit::new("job".to_owned(), 0, Tail::default())
+                .success()
+                .is_ok()
+        );
         check(1, "x", false, Class::Other, "`job` ended with exit code 1");
-        check(137, "x", false, Class::Other, "`job` ended with exit code 137");
-        check(137, "x", true, Class::Exhausted, "`job` was killed, out of memory");
-        check(127, "x", false, Class::NotFound, "command `job` not found in the container");
+        check(
+            137,
+            "x",
+            false,
+            Class::Other,
+            "`job` ended with exit code 137",
+        );
+        check(
+            137,
+            "x",
+            true,
+            Class::Exhausted,
+            "`job` was killed, out of memory",
+        );
+        check(
+            127,
+            "x",
+            false,
+            Class::NotFound,
+            "command `job` not found in the container",
+        );
         check(
             126,
             "exec: \"job\": executable file not found in $PATH",

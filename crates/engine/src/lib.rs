@@ -32,7 +32,7 @@
 pub mod docker;
 mod error;
 mod exit;
-#[cfg(any())]
+#[cfg(feature = "fake")]
 pub mod fake;
 pub mod log;
 pub mod owner;

@@ -89,10 +89,7 @@ impl Lease {
             namespace: namespace(),
             process,
             start: start_of(process).unwrap_or(0),
-            since: now
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs(),
+            since: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         }
     }
 
@@ -167,7 +164,10 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let lease = Lease::of_this_process(now);
         assert_eq!(Lease::parse(&lease.to_text()), Some(lease.clone()));
-        assert_eq!(lease.age(now + Duration::from_secs(5)), Duration::from_secs(5));
+        assert_eq!(
+            lease.age(now + Duration::from_secs(5)),
+            Duration::from_secs(5)
+        );
         for bad in ["", "a", "a/1/2/3", "a/1/2/3/x", "a/1/2/3/4/5", "a/-1/2/3/4"] {
             assert_eq!(Lease::parse(bad), None, "{bad}");
         }

@@ -77,12 +77,16 @@ impl<T: Removable> Temporary<T> {
 
     /// Keeps it.
     pub fn keep(mut self) -> T {
-        self.thing.take().expect("only `remove` and `keep` take it, and both end this")
+        self.thing
+            .take()
+            .expect("only `remove` and `keep` take it, and both end this")
     }
 
     /// What it is.
     pub fn get(&self) -> &T {
-        self.thing.as_ref().expect("only `remove` and `keep` take it, and both end this")
+        self.thing
+            .as_ref()
+            .expect("only `remove` and `keep` take it, and both end this")
     }
 }
 

@@ -108,7 +108,11 @@ impl Docker {
         };
         let (body, failed) = body(context);
         // Podman's own API knows when to pull, Docker's does not.
-        let path = if spec.pull == Pull::Never { "/libpod/build" } else { "/build" };
+        let path = if spec.pull == Pull::Never {
+            "/libpod/build"
+        } else {
+            "/build"
+        };
         let request = Request::post(format!("{path}?{}", query(pairs)))
             .header(CONTENT_TYPE, "application/x-tar")
             .header(CONFIG, registry_config(spec))
@@ -160,9 +164,8 @@ impl Docker {
 
     fn pairs(&self, spec: &BuildSpec) -> Vec<(&'static str, String)> {
         let yes = || "1".to_owned();
-        let list = |texts: Vec<String>| {
-            serde_json::to_string(&texts).expect("a list of texts is JSON")
-        };
+        let list =
+            |texts: Vec<String>| serde_json::to_string(&texts).expect("a list of texts is JSON");
         let mut labels = self.inner.owner.labels();
         labels.extend(spec.labels.clone());
         let mut pairs = vec![
@@ -226,7 +229,11 @@ impl Docker {
         if code.is_none() {
             if super::fault::says(
                 message,
-                &["cannot locate specified dockerfile", "failed to read dockerfile", "containerfile"],
+                &[
+                    "cannot locate specified dockerfile",
+                    "failed to read dockerfile",
+                    "containerfile",
+                ],
             ) || (message.contains(&spec.dockerfile) && message.contains("no such file"))
             {
                 return Error::NotFound {
@@ -335,9 +342,18 @@ mod tests {
     #[test]
     fn exit_codes_are_found_in_texts() {
         let check = |text: &str, code| assert_eq!(exit_code_in(text), code, "{text}");
-        check("The command '/bin/sh -c x' returned a non-zero code: 3", Some(3));
-        check("building at STEP \"RUN x\": while running runtime: exit status 127", Some(127));
-        check("executor failed running [/bin/sh -c x]: exit code: 1", Some(1));
+        check(
+            "The command '/bin/sh -c x' returned a non-zero code: 3",
+            Some(3),
+        );
+        check(
+            "building at STEP \"RUN x\": while running runtime: exit status 127",
+            Some(127),
+        );
+        check(
+            "executor failed running [/bin/sh -c x]: exit code: 1",
+            Some(1),
+        );
         check("exit code: none", None);
         check("something else", None);
     }

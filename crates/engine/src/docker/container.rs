@@ -2,30 +2,26 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::{
     errors::Error as Bollard,
-    exec::{StartExecOptions, StartExecResults},
     models,
     query_parameters::{
-        AttachContainerOptionsBuilder, CommitContainerOptionsBuilder,
-        ContainerArchiveInfoOptionsBuilder,
-        CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
-        KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
-        UploadToContainerOptionsBuilder,
+        CommitContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
     },
 };
-use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, future, stream};
 use http_body_util::{BodyExt, Limited};
-use ocicore::{BoxStream, Class, Cx};
+use ocicore::Cx;
 use serde::Deserialize;
 
-use super::{Docker, cancellable, fault::{Deed, says}, http::Failure, output::pump, stream::query, undo::or_undone};
+use super::{
+    Docker, cancellable,
+    fault::{Deed, says},
+    http::Failure,
+    stream::query,
+    undo::or_undone,
+};
 use crate::{
-    ContainerInfo, ContainerState, Error, Exit, Label, Result,
-    log::{Log, Tail},
+    ContainerInfo, ContainerState, Error, Label, Result,
     owner::LEASE,
-    spec::{
-        CgroupNamespace, CommitSpec, ContainerId, ContainerSpec, ExecSpec, ImageId, Mount, Signal,
-    },
+    spec::{CgroupNamespace, CommitSpec, ContainerId, ContainerSpec, ImageId, Mount},
 };
 
 /// Largest list of containers.
@@ -110,133 +106,6 @@ impl Docker {
         }
     }
 
-    pub(super) async fn start_it(&self, id: &ContainerId) -> Result<()> {
-        let deed = Deed::new("start", "container", id);
-        let started = self.api().start_container(id.as_str(), None).await;
-        started.map_err(|error| deed.bollard(error))
-    }
-
-    pub(super) async fn run_it(&self, id: &ContainerId, log: &Log) -> Result<Exit> {
-        let deed = Deed::new("run", "container", id);
-        let options = AttachContainerOptionsBuilder::new()
-            .stream(true)
-            .stdout(true)
-            .stderr(true)
-            .build();
-        // Before it starts, so that nothing of its output can be missed.
-        let attached = self.api().attach_container(id.as_str(), Some(options)).await;
-        let attached = attached.map_err(|error| deed.bollard(error))?;
-        self.start_it(id).await?;
-        let mut tail = Tail::default();
-        pump(&deed, attached.output, log, &mut tail).await?;
-        self.exit_of(id, tail).await
-    }
-
-    /// Waits for the end of a container.
-    pub(super) async fn exit_of(&self, id: &ContainerId, tail: Tail) -> Result<Exit> {
-        let deed = Deed::new("wait for", "container", id);
-        let mut waiting = self.api().wait_container(id.as_str(), None);
-        let code = match waiting.next().await {
-            Some(Ok(ended)) => ended.status_code,
-            // This is how bollard says that it is not 0.
-            Some(Err(Bollard::DockerContainerWaitError { error, code })) if error.is_empty() => {
-                code
-            }
-            Some(Err(error)) => return Err(deed.bollard(error)),
-            None => return Err(deed.vanished(tail, None)),
-        };
-        let found = self.api().inspect_container(id.as_str(), None).await;
-        let found = match found.map_err(|error| deed.bollard(error)) {
-            Ok(found) => found,
-            // Somebody removed it: the exit code is known all the same.
-            Err(error) if error.class() == Class::NotFound => Default::default(),
-            Err(error) => return Err(error),
-        };
-        let program = found.path.unwrap_or_else(|| id.to_string());
-        let killed = found.state.and_then(|state| state.oom_killed);
-        Ok(Exit::new(program, code, tail).killed_by_memory(killed))
-    }
-
-    pub(super) async fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()> {
-        let options = KillContainerOptionsBuilder::new()
-            .signal(&signal.to_string())
-            .build();
-        let sent = self.api().kill_container(id.as_str(), Some(options)).await;
-        sent.map_err(|error| Deed::new("signal", "container", id).bollard(error))
-    }
-
-    pub(super) async fn exec_in(
-        &self,
-        id: &ContainerId,
-        spec: &ExecSpec,
-        log: &Log,
-    ) -> Result<Exit> {
-        let deed = Deed::new("execute a command in", "container", id);
-        let config = models::ExecConfig {
-            cmd: Some(spec.command.clone()),
-            env: Some(pairs(&spec.env)),
-            user: spec.user.clone(),
-            working_dir: spec.working_dir.clone(),
-            privileged: Some(spec.privileged),
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            ..Default::default()
-        };
-        let made = self.api().create_exec(id.as_str(), config).await;
-        let exec = made.map_err(|error| deed.bollard(error))?.id;
-        let options = StartExecOptions::default();
-        let started = self.api().start_exec(&exec, Some(options)).await;
-        let mut tail = Tail::default();
-        match started {
-            Ok(StartExecResults::Attached { output, .. }) => {
-                pump(&deed, output, log, &mut tail).await?;
-            }
-            Ok(StartExecResults::Detached) => {
-                return Err(deed.garbled("it runs detached, which nobody asked for"));
-            }
-            Err(error) => return Err(deed.bollard(error)),
-        }
-        let ended = self.api().inspect_exec(&exec).await;
-        let code = ended.map_err(|error| deed.bollard(error))?.exit_code;
-        let code = code.ok_or_else(|| deed.vanished(tail.clone(), None))?;
-        Ok(Exit::new(spec.program(), code, tail))
-    }
-
-    pub(super) async fn upload(
-        &self,
-        id: &ContainerId,
-        directory: &str,
-        tar: BoxStream<Bytes>,
-    ) -> Result<()> {
-        let deed = Deed::new("copy to", "file", format!("{id}:{directory}"));
-        let options = UploadToContainerOptionsBuilder::new()
-            .path(directory)
-            .build();
-        // Podman would make the directory.
-        let wanted = ContainerArchiveInfoOptionsBuilder::new().path(directory).build();
-        let there = self.api().get_container_archive_info(id.as_str(), Some(wanted));
-        there.await.map_err(|error| deed.bollard(error))?;
-        let (body, failed) = super::build::body(tar);
-        let sent = self.api().upload_to_container(id.as_str(), Some(options), body);
-        let sent = sent.await;
-        failed.check()?;
-        sent.map_err(|error| deed.bollard(error))
-    }
-
-    pub(super) async fn download(&self, id: &ContainerId, path: &str) -> Result<BoxStream<Bytes>> {
-        let deed = Deed::new("copy from", "file", format!("{id}:{path}"));
-        let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
-        let content = self.api().download_from_container(id.as_str(), Some(options));
-        let content = content.map_err(move |error| deed.bollard(error).into());
-        let mut content = content.boxed();
-        // The first piece tells whether there is anything.
-        match content.next().await {
-            Some(Err(error)) => Err(unwrapped(error)),
-            Some(first) => Ok(stream::once(future::ready(first)).chain(content).boxed()),
-            None => Ok(content),
-        }
-    }
-
     pub(super) async fn commit_it(&self, cx: &Cx, spec: &CommitSpec) -> Result<ImageId> {
         let deed = Deed::new("commit", "container", &spec.container);
         let mut options = CommitContainerOptionsBuilder::new()
@@ -261,7 +130,10 @@ impl Docker {
             let config = models::ContainerConfig::default();
             let made = this.api().commit_container(options, config).await;
             let made = made.map_err(|error| deed.bollard(error))?;
-            made.id.trim().parse::<ImageId>().map_err(|error| deed.garbled(error))
+            made.id
+                .trim()
+                .parse::<ImageId>()
+                .map_err(|error| deed.garbled(error))
         };
         let this = self.clone();
         or_undone(cx, make, move |id| {
@@ -311,7 +183,9 @@ impl Docker {
         let request = super::get(path).map_err(|error| deed.garbled(error))?;
         let answer = self.http().ask(request).await;
         let answer = answer.map_err(|failure| deed.failed(failure))?;
-        let body = Limited::new(answer.into_body(), DOCUMENT_LIMIT).collect().await;
+        let body = Limited::new(answer.into_body(), DOCUMENT_LIMIT)
+            .collect()
+            .await;
         let body = body.map_err(|error| deed.failed(Failure::Broken(error)))?;
         serde_json::from_slice(&body.to_bytes()).map_err(|error| deed.garbled(error))
     }
@@ -323,7 +197,10 @@ impl Docker {
             .build();
         let deed = Deed::new("remove", "container", id);
         cancellable(cx, async {
-            let removed = self.api().remove_container(id.as_str(), Some(options)).await;
+            let removed = self
+                .api()
+                .remove_container(id.as_str(), Some(options))
+                .await;
             match removed.map_err(|error| deed.bollard(error)) {
                 // Somebody else is at it.
                 Err(Error::Conflict { message, .. }) if message.contains("already in progress") => {
@@ -408,7 +285,7 @@ fn mount(mount: &Mount) -> models::Mount {
     }
 }
 
-fn pairs(map: &BTreeMap<String, String>) -> Vec<String> {
+pub(super) fn pairs(map: &BTreeMap<String, String>) -> Vec<String> {
     map.iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect()
@@ -496,27 +373,4 @@ struct RawNetworks {
 struct RawNetwork {
     #[serde(rename = "IPAddress", default)]
     address: String,
-}
-
-/// Gets back our error from one of the ports.
-fn unwrapped(error: ocicore::Error) -> Error {
-    match error {
-        ocicore::Error::Store {
-            source: Some(source),
-            action,
-            subject,
-            store,
-            class,
-        } => match source.downcast::<Error>() {
-            Ok(ours) => *ours,
-            Err(source) => Error::Content(ocicore::Error::Store {
-                action,
-                subject,
-                store,
-                class,
-                source: Some(source),
-            }),
-        },
-        error => Error::Content(error),
-    }
 }

@@ -31,7 +31,10 @@ fn parse(message: &str) -> Option<(Option<u32>, String)> {
     if let Some(at) = lower.find("dockerfile parse error") {
         let rest = message[at + "dockerfile parse error".len()..].trim_start_matches([' ', ':']);
         let rest = rest.strip_prefix("on ").unwrap_or(rest);
-        let (line, fault) = match rest.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
+        let (line, fault) = match rest
+            .strip_prefix("line ")
+            .and_then(|rest| rest.split_once(": "))
+        {
             Some((line, fault)) => (line.parse().ok(), fault),
             None => (None, rest),
         };
@@ -50,7 +53,10 @@ fn parse(message: &str) -> Option<(Option<u32>, String)> {
     ];
     syntax.iter().any(|part| lower.contains(part)).then(|| {
         let fault = message.rsplit(": ").next().unwrap_or(message);
-        (None, fault.lines().next().unwrap_or_default().trim().to_owned())
+        (
+            None,
+            fault.lines().next().unwrap_or_default().trim().to_owned(),
+        )
     })
 }
 
@@ -123,7 +129,10 @@ mod tests {
             "building at STEP \"RUNN \": Build error: Unknown instruction: \"RUNN\" &imagebuilder.Step{}",
             Some((None, "unknown instruction: RUNN")),
         );
-        check("The command '/bin/sh -c false' returned a non-zero code: 1", None);
+        check(
+            "The command '/bin/sh -c false' returned a non-zero code: 1",
+            None,
+        );
         check("no space left on device", None);
     }
 }

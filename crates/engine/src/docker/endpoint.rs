@@ -323,7 +323,10 @@ mod tests {
             .join(Digest::of(b"remote").hex())
             .join("docker");
         fs::create_dir_all(&tls).unwrap();
-        assert!(matches!(find(&[("HOME", home_text)]).unwrap(), Endpoint::Tls { .. }));
+        assert!(matches!(
+            find(&[("HOME", home_text)]).unwrap(),
+            Endpoint::Tls { .. }
+        ));
         fs::write(docker.join("config.json"), "{").unwrap();
         let broken = find(&[("HOME", home_text)]).unwrap_err();
         assert_eq!(broken.class(), ocicore::Class::Invalid);

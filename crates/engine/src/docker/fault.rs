@@ -96,9 +96,7 @@ impl Deed {
                 Ok(failure) => self.failed(failure),
                 Err(error) => self.vanished(Tail::default(), Some(error.into())),
             },
-            Bollard::HyperResponseError { err } => {
-                self.vanished(Tail::default(), Some(err.into()))
-            }
+            Bollard::HyperResponseError { err } => self.vanished(Tail::default(), Some(err.into())),
             Bollard::DockerStreamError { error } => self.refused(Refusal::late(error)),
             Bollard::JsonDataError { message, .. } => self.garbled(message),
             error => self.garbled(error),
@@ -124,15 +122,15 @@ impl Deed {
                 name: if name.is_empty() { subject } else { name },
             };
         }
-        if matches!(action, "start" | "run" | "execute a command in") {
-            if let Some(error) = not_started(&message) {
-                return error;
-            }
+        if matches!(action, "start" | "run" | "execute a command in")
+            && let Some(error) = not_started(&message)
+        {
+            return error;
         }
-        if matches!(action, "pull" | "push" | "build") {
-            if let Some(error) = registry(action, &subject, &message) {
-                return error;
-            }
+        if matches!(action, "pull" | "push" | "build")
+            && let Some(error) = registry(action, &subject, &message)
+        {
+            return error;
         }
         let missing = match kind {
             "file" => refusal.says(&["could not find the file", "no such file or directory"]),
@@ -143,6 +141,12 @@ impl Deed {
                 "image not known",
             ]),
         };
+        if refusal.says(&["image does not exist locally"]) {
+            return Error::NotFound {
+                kind,
+                name: subject,
+            };
+        }
         if refusal.says(&["container state improper"]) {
             return Error::Conflict {
                 action,
@@ -197,7 +201,12 @@ pub(super) fn registry(action: &'static str, subject: &str, message: &str) -> Op
     }
     if says(
         message,
-        &["manifest unknown", "name unknown", "not found: manifest", "repository name not known"],
+        &[
+            "manifest unknown",
+            "name unknown",
+            "not found: manifest",
+            "repository name not known",
+        ],
     ) {
         let name = subject;
         return Some(Error::NotFound {
@@ -238,8 +247,7 @@ fn not_started(message: &str) -> Option<Error> {
         return Some(Error::CommandNotFound { command, tail });
     }
     let unusable = ["permission denied", "exec format error", "is a directory"];
-    (exec.is_some() && says(message, &unusable))
-        .then_some(Error::NotExecutable { command, tail })
+    (exec.is_some() && says(message, &unusable)).then_some(Error::NotExecutable { command, tail })
 }
 
 /// `The container name "/x" is already in use by …`, and Podman's without the slash.
@@ -262,8 +270,7 @@ mod tests {
     use super::*;
 
     fn check(action: &'static str, kind: &'static str, status: u16, message: &str) -> String {
-        let error =
-            Deed::new(action, kind, "x").refused(Refusal::new(status, message.to_owned()));
+        let error = Deed::new(action, kind, "x").refused(Refusal::new(status, message.to_owned()));
         let class: Class = error.class();
         let hint = if error.hint().is_some() { ", hint" } else { "" };
         format!("{class:?}{hint}: {error}")
@@ -275,20 +282,81 @@ mod tests {
         let cases = [
             check("create", "image", 404, "No such image: x:1"),
             check("inspect", "container", 404, "No such container: x"),
-            check("inspect", "image", 500, "failed to find image x: x: image not known"),
-            check("create", "container", 409, "Conflict. The container name \"/job\" is already in use by container \"0123\". You have to remove (or rename) that container to be able to reuse that name."),
-            check("create", "container", 500, "creating container storage: the container name \"job\" is already in use by 0123. You have to remove that container to be able to reuse that name: that name is already in use"),
-            check("remove", "image", 409, "conflict: unable to remove repository reference \"x\" (must force) - container 01 is using its referenced image 02"),
-            check("start", "container", 400, "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"nope\": executable file not found in $PATH: unknown"),
-            check("start", "container", 500, "runc: runc create failed: unable to start container process: exec: \"/etc\": permission denied: OCI permission denied"),
-            check("pull", "image", 404, "pull access denied for x, repository does not exist or may require 'docker login': denied: requested access to the resource is denied"),
-            check("pull", "image", 404, "manifest for 127.0.0.1:5000/x:1 not found: manifest unknown: manifest unknown"),
-            check("pull", "image", 500, "Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused"),
+            check(
+                "inspect",
+                "image",
+                500,
+                "failed to find image x: x: image not known",
+            ),
+            check(
+                "create",
+                "container",
+                409,
+                "Conflict. The container name \"/job\" is already in use by container \"0123\". You have to remove (or rename) that container to be able to reuse that name.",
+            ),
+            check(
+                "create",
+                "container",
+                500,
+                "creating container storage: the container name \"job\" is already in use by 0123. You have to remove that container to be able to reuse that name: that name is already in use",
+            ),
+            check(
+                "remove",
+                "image",
+                409,
+                "conflict: unable to remove repository reference \"x\" (must force) - container 01 is using its referenced image 02",
+            ),
+            check(
+                "start",
+                "container",
+                400,
+                "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"nope\": executable file not found in $PATH: unknown",
+            ),
+            check(
+                "start",
+                "container",
+                500,
+                "runc: runc create failed: unable to start container process: exec: \"/etc\": permission denied: OCI permission denied",
+            ),
+            check(
+                "pull",
+                "image",
+                404,
+                "pull access denied for x, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
+            ),
+            check(
+                "pull",
+                "image",
+                404,
+                "manifest for 127.0.0.1:5000/x:1 not found: manifest unknown: manifest unknown",
+            ),
+            check(
+                "pull",
+                "image",
+                500,
+                "Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
+            ),
             check("push", "image", 500, "no basic auth credentials"),
             check("build", "image", 500, "write /x: no space left on device"),
             check("build", "image", 400, "invalid reference format"),
             check("tag", "image", 500, "something else"),
         ];
-        insta::assert_snapshot!(cases.join("\n"), @r#""#);
+        insta::assert_snapshot!(cases.join("\n"), @r#"
+        NotFound, hint: no such image: `x`
+        NotFound: no such container: `x`
+        NotFound, hint: no such image: `x`
+        Conflict, hint: name `job` is already in use
+        Conflict, hint: name `job` is already in use
+        Conflict: cannot remove `x`: conflict: unable to remove repository reference "x" (must force) - container 01 is using its referenced image 02
+        NotFound, hint: command `nope` not found in the container
+        Invalid, hint: command `/etc` cannot be executed in the container
+        Denied, hint: registry denies to pull `x`: pull access denied for x, repository does not exist or may require 'docker login': denied: requested access to the resource is denied
+        NotFound, hint: no such image: `x`
+        Transient, hint: engine cannot reach the registry to pull `x`: Get "http://127.0.0.1:1/v2/": dial tcp 127.0.0.1:1: connect: connection refused
+        Denied, hint: registry denies to push `x`: no basic auth credentials
+        Exhausted, hint: engine has no space left to build `x`: write /x: no space left on device
+        Invalid: engine failed to build `x`: invalid reference format
+        Other: engine failed to tag `x`: something else
+        "#);
     }
 }

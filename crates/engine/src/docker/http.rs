@@ -132,7 +132,10 @@ impl Http {
         }
         let body = Limited::new(answer.into_body(), ERROR_LIMIT);
         let text = body.collect().await.map_err(Failure::Broken)?.to_bytes();
-        Err(Failure::Refused(Refusal::new(status.as_u16(), message(&text))))
+        Err(Failure::Refused(Refusal::new(
+            status.as_u16(),
+            message(&text),
+        )))
     }
 
     async fn connect(&self) -> Result<Pin<Box<dyn Io>>> {

@@ -115,7 +115,7 @@ impl Docker {
             .collect::<Result<Vec<_>>>()?;
         // Podman takes several conditions as alternatives.
         all.retain(|image| labels.iter().all(|label| label.matches(&image.labels)));
-        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all.sort_by_key(|image| image.id);
         // Podman lists an image once for each of its names.
         all.dedup_by(|a, b| {
             let same = a.id == b.id;
@@ -188,12 +188,11 @@ impl Docker {
         log: &Log,
     ) -> Result<ImageId> {
         let name = ImageName::Reference(image.clone());
-        match options.pull {
-            Some(Pull::Missing | Pull::Never) => match self.image(&name).await {
+        if let Some(Pull::Missing | Pull::Never) = options.pull {
+            match self.image(&name).await {
                 Err(Error::NotFound { .. }) if options.pull == Some(Pull::Missing) => {}
                 found => return found.map(|found| found.id),
-            },
-            _ => {}
+            }
         }
         let deed = Deed::new("pull", "image", image);
         let mut pairs = vec![("fromImage", image.to_string())];
@@ -369,10 +368,7 @@ fn loaded(text: &str) -> Vec<ImageName> {
 
 /// What has no name is called `<none>:<none>`.
 fn references(names: Vec<String>) -> Vec<Reference> {
-    let mut names: Vec<Reference> = names
-        .iter()
-        .filter_map(|name| name.parse().ok())
-        .collect();
+    let mut names: Vec<Reference> = names.iter().filter_map(|name| name.parse().ok()).collect();
     names.sort();
     names
 }

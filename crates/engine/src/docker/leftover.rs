@@ -89,7 +89,10 @@ async fn clean(docker: Docker, since: SystemTime, made: Vec<Made>) {
             Made::Image(id) => seeds.push(id),
             Made::Container(id) => {
                 // The engine removes it by itself, if it gets to it.
-                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+                let options = RemoveContainerOptionsBuilder::new()
+                    .force(true)
+                    .v(true)
+                    .build();
                 if let Err(error) = docker.api().remove_container(&id, Some(options)).await {
                     tracing::debug!(id, %error, "intermediate container");
                 }
@@ -126,7 +129,10 @@ async fn clean(docker: Docker, since: SystemTime, made: Vec<Made>) {
 /// from such an image: a step that ran when the build was dropped may have made one more. Children
 /// first. What is said to be made alone proves nothing, for a command may print anything.
 fn ours(images: &[ImageSummary], seeds: &[String], since: SystemTime) -> Vec<String> {
-    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let since = since
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     // The engine's clock may be another one.
     let since = i64::try_from(since).unwrap_or_default() - 60;
     let hex = |id: &str| id.trim_start_matches("sha256:").to_owned();

@@ -13,12 +13,14 @@ mod dockerfile;
 mod endpoint;
 mod engine;
 mod fault;
+mod files;
 mod http;
 mod image;
 mod leftover;
 mod narration;
 mod output;
 mod podman_secrets;
+mod running;
 #[cfg(feature = "buildkit")]
 mod ssh_agent;
 mod stream;
@@ -212,9 +214,10 @@ async fn ask_version(http: &Http) -> Result<Version> {
 
 /// Takes the newest version of the API that both know.
 fn agreed(raw: RawVersion, endpoint: &str) -> Result<Version> {
-    let newest = raw.api_version.split_once('.').and_then(|(major, minor)| {
-        Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
-    });
+    let newest = raw
+        .api_version
+        .split_once('.')
+        .and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)));
     let Some(newest) = newest.filter(|newest| *newest >= OLDEST_API) else {
         return Err(Error::ApiTooOld {
             endpoint: endpoint.to_owned(),

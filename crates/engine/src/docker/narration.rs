@@ -267,7 +267,10 @@ mod tests {
         ];
         assert_eq!(events, wanted);
         assert_eq!(narration.image(), None);
-        assert_eq!(narration.take_made(), [Made::Image("c9d6884e2e2".to_owned())]);
+        assert_eq!(
+            narration.take_made(),
+            [Made::Image("c9d6884e2e2".to_owned())]
+        );
     }
 
     #[test]

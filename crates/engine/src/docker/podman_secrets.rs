@@ -24,9 +24,8 @@ pub(super) async fn add(
             None => break,
         }
     }
-    let files = files(secrets).map_err(|error| {
-        Error::io("write", "a secret", "the build context", error)
-    })?;
+    let files = files(secrets)
+        .map_err(|error| Error::io("write", "a secret", "the build context", error))?;
     // Archives and gzip members can follow each other, as long as the first has no end mark.
     let before = if first.starts_with(&[0x1f, 0x8b]) {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -83,12 +82,16 @@ mod tests {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();
         header.set_size(1);
-        tar.append_data(&mut header, "Dockerfile", &b"x"[..]).unwrap();
+        tar.append_data(&mut header, "Dockerfile", &b"x"[..])
+            .unwrap();
         let plain = tar.into_inner().unwrap();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&plain).unwrap();
         for (context, compressed) in [(plain, false), (gzip.finish().unwrap(), true)] {
-            let chunks: Vec<_> = context.chunks(1).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
+            let chunks: Vec<_> = context
+                .chunks(1)
+                .map(|c| Ok(Bytes::copy_from_slice(c)))
+                .collect();
             let (whole, list) = add(&secrets, stream::iter(chunks).boxed()).await.unwrap();
             assert_eq!(list, r#"["id=a,b,src=.dev.gantry.secret.0"]"#);
             let whole = whole.try_collect::<Vec<_>>().await.unwrap().concat();

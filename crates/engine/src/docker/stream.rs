@@ -136,7 +136,13 @@ impl Items {
                     if self.buffer.is_empty() {
                         return Ok(None);
                     }
-                    self.buffer.split()
+                    let last = self.buffer.split();
+                    return match checked(&last) {
+                        Err(Stop::Garbled(_)) => {
+                            Err(Stop::Broken("it ends in the middle of an object".into()))
+                        }
+                        item => item.map(Some),
+                    };
                 }
                 None => {
                     self.searched = self.buffer.len();

@@ -50,7 +50,12 @@ pub(super) async fn connect(
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>, Box<dyn StdError + Send + Sync>> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
     let name = ServerName::try_from(host)?;
-    Ok(TlsConnector::from(Arc::clone(config)).connect(name, stream).await?)
+    Ok(TlsConnector::from(Arc::clone(config))
+        .connect(name, stream)
+        .await?)
 }

@@ -131,7 +131,10 @@ fn step(vertex: &Vertex) -> Event {
 }
 
 fn step_name(name: &str) -> &str {
-    match name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+    match name
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+    {
         Some((count, instruction)) if count.contains('/') => instruction,
         _ => name,
     }

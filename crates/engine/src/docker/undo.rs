@@ -7,6 +7,7 @@ use super::cancellable;
 use crate::{Error, Result};
 
 type Undoing = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+type Undo<T> = Box<dyn FnOnce(T) -> Undoing + Send>;
 
 /// Makes something, and unmakes it if nobody waits for it any more.
 ///
@@ -21,7 +22,7 @@ pub(super) async fn or_undone<T: Send + 'static>(
     let (sender, receiver) = oneshot::channel();
     tokio::spawn(async move {
         let made = make.await.map(|value| Armed {
-            armed: Some((value, Box::new(undo) as Box<dyn FnOnce(T) -> Undoing + Send>)),
+            armed: Some((value, Box::new(undo) as Undo<T>)),
         });
         // If the receiver is gone, what was made is dropped here.
         drop(sender.send(made));
@@ -35,7 +36,7 @@ pub(super) async fn or_undone<T: Send + 'static>(
 
 /// Undoes on drop.
 struct Armed<T: Send + 'static> {
-    armed: Option<(T, Box<dyn FnOnce(T) -> Undoing + Send>)>,
+    armed: Option<(T, Undo<T>)>,
 }
 
 impl<T: Send + 'static> Armed<T> {

@@ -85,7 +85,10 @@ mod tests {
         check(&["ä\n".as_bytes()], &["ä\n"]);
         // Torn between two chunks.
         check(&[b"\xe2\x82", b"\xac\n"], &["€\n"]);
-        check(&[b"\xff\xfe\n", b"\xe2\x82"], &["\u{fffd}\u{fffd}\n", "\u{fffd}"]);
+        check(
+            &[b"\xff\xfe\n", b"\xe2\x82"],
+            &["\u{fffd}\u{fffd}\n", "\u{fffd}"],
+        );
     }
 
     #[test]

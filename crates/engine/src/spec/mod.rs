@@ -13,5 +13,5 @@ pub use build::{BuildSpec, Builder, Cache, Pull, Secrets, SshAgent};
 pub use container::{
     CgroupNamespace, CommitSpec, ContainerSpec, ExecSpec, Mount, Signal, Ulimit, VolumeSpec,
 };
-pub use image::{ContainerId, ImageId, ImageName, VolumeName};
 pub(crate) use image::is_name;
+pub use image::{ContainerId, ImageId, ImageName, VolumeName};

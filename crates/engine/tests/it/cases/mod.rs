@@ -1,5 +1,6 @@
 mod build;
 mod images;
+mod load;
 mod owner;
 mod run;
 
@@ -58,6 +59,7 @@ suite![
     images::images_come_from_a_source,
     images::images_go_to_a_source,
     images::a_wrong_archive_is_refused,
+    load::a_long_log_takes_little_memory,
     owner::what_a_killed_process_left_is_removed,
     owner::events_are_told,
     owner::the_engine_says_what_it_is,
