@@ -121,6 +121,11 @@ impl Logins {
     }
 }
 
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz_challenge(text: &str) {
+    let _ = challenge::best([text]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
