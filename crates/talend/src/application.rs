@@ -22,7 +22,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ocicore::Cx;
+use ocicore::{Cx, Reference};
 use repack::{Entry, EntryPath, Keep, Mtime, Tree};
 
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     convert::{Move, image_tree, set_owner},
     entrypoint::{ExecForm, NeedsShell},
     image::{self, ImageConfig},
-    job::{self, JOB_INFO, Job},
+    job::{self, JOB_INFO, Job, default_base},
     layers::{self, Digests, LIB, LayerOptions, Layers, Placement},
     options::{ConvertOptions, Entrypoint, Layout},
     prepared::Prepared,
@@ -222,7 +222,34 @@ impl MergeSpec {
     }
 }
 
+impl ApplicationPlan {
+    /// The base image for the newest Studio of the jobs, see [`default_base`]: newer Java runs the
+    /// classes of older jobs.
+    ///
+    /// # Errors
+    /// As [`default_base`].
+    pub fn default_base(&self) -> Result<Reference> {
+        let studios = self.jobs.iter().map(|placed| placed.job.studio.as_ref());
+        let known: Option<Vec<_>> = studios.collect();
+        Ok(default_base(
+            known.and_then(|known| known.into_iter().max()),
+        )?)
+    }
+}
+
 impl Application {
+    /// Takes what only the build needed out of the archive, too; returns it as paths in the
+    /// archive, where directories stand for all that was in them.
+    pub fn drop_residue(&mut self) -> Vec<EntryPath> {
+        let jobs = self.plan.jobs.iter_mut();
+        let residue = jobs.flat_map(|placed| std::mem::take(&mut placed.residue));
+        let residue: Vec<EntryPath> = residue.collect();
+        for path in &residue {
+            self.tree.remove(path);
+        }
+        residue
+    }
+
     /// The tree as it is in an image: under `/talend`, with `/talend/bin/<entry point>` for each
     /// job and the empty directory `/talend/config`.
     ///
@@ -232,7 +259,7 @@ impl Application {
         image_tree(self.tree, &self.parent, self.scripts, self.mtime)
     }
 
-    /// The layers of an image, see [`layers`](crate::layers).
+    /// The layers of an image, see [`layers`].
     ///
     /// # Errors
     /// As [`Converted::into_layers`](crate::Converted::into_layers).

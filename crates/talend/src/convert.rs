@@ -1,4 +1,4 @@
-use ocicore::Cx;
+use ocicore::{Cx, Reference};
 use repack::{Entry, EntryPath, Mtime, Tree};
 
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     edit::Edited,
     entrypoint::{ExecForm, NeedsShell},
     image::ImageConfig,
-    job::Job,
+    job::{Job, default_base},
     layers::{self, LayerOptions, Layers, Placement},
     options::{ConvertOptions, Layout},
     prepared::Prepared,
@@ -72,7 +72,31 @@ pub struct Inspection {
     pub contexts: Vec<Context>,
 }
 
+impl Plan {
+    /// The base image for the job's Studio, see [`default_base`].
+    ///
+    /// # Errors
+    /// As [`default_base`].
+    pub fn default_base(&self) -> Result<Reference> {
+        Ok(default_base(self.job.studio.as_ref())?)
+    }
+}
+
 impl Converted {
+    /// Takes what only the build needed out of the archive, too; returns it as paths within the
+    /// job, where directories stand for all that was in them.
+    ///
+    /// # Errors
+    /// [`Error::Tree`](crate::Error::Tree) if a path becomes too long.
+    pub fn drop_residue(&mut self) -> Result<Vec<EntryPath>> {
+        let root: EntryPath = self.plan.job.root().parse()?;
+        let residue = std::mem::take(&mut self.plan.residue);
+        for path in &residue {
+            self.tree.remove(&root.join(path)?);
+        }
+        Ok(residue)
+    }
+
     /// The tree as it is in an image: under `/talend`, with the empty directory `/talend/config`
     /// for a volume of context files.
     ///
@@ -84,7 +108,7 @@ impl Converted {
     }
 
     /// The layers of an image: libraries apart from the job, without residue of the build. See
-    /// [`layers`](crate::layers).
+    /// [`layers`].
     ///
     /// # Errors
     /// [`Error::Tree`](crate::Error::Tree), and [`Error::Read`](crate::Error::Read) if an archive

@@ -22,6 +22,17 @@
 //! );
 //! # Ok::<(), talend::Error>(())
 //! ```
+//!
+//! - [`inspect`] tells what [`convert`] would do: the [`report`] has a verdict and the edits for each
+//!   launcher. [`rewrite`] is the pure function behind it.
+//! - [`Converted::into_layers`] puts libraries in layers that are the same for all jobs, and leaves
+//!   out sources and other residue of the build; see [`layers`].
+//! - [`application::merge`] makes several jobs one archive and one image; a [`manifest`] names them.
+//! - [`context`] lists the variables that a job is run with; [`ConvertOptions`] chooses a context,
+//!   gives variables other values, and lets them come from the environment when the job is run.
+//! - [`naming`] maps names of jobs to names in a registry.
+//!
+//! Everything is synchronous and works on a [`repack::Tree`]; nothing here opens a socket or a file.
 
 pub mod application;
 mod classpath_jar;

@@ -183,6 +183,34 @@ fn versions_of_a_job_are_separated_when_asked() {
 }
 
 #[test]
+fn the_base_is_for_the_newest_job() {
+    let studio = |name: &str, version: &str| {
+        let mut input = input(name);
+        let info = JOB_INFO.replace("=load", &format!("={name}"));
+        let info = info.replace("7.0.1.20180411_1414", version);
+        insert(&mut input.tree, "jobInfo.properties", info);
+        input
+    };
+    for (versions, base) in [
+        (["7.0.1.1", "7.3.1.1"], ":11-jre"),
+        (["8.0.1.1", "7.3.1.1"], ":17-jre"),
+        (["", "6.5.1"], ":17-jre"),
+    ] {
+        let inputs = vec![studio("load", versions[0]), studio("export", versions[1])];
+        let mut application = merged(inputs, &MergeSpec::new("orders"));
+        let found = application.plan.default_base().unwrap().to_string();
+        assert!(found.ends_with(base), "{found}");
+        assert_eq!(application.drop_residue().len(), 2);
+        assert!(
+            application
+                .tree
+                .get(&"orders/load/src".parse().unwrap())
+                .is_none()
+        );
+    }
+}
+
+#[test]
 fn residue_of_each_job_is_kept_apart() {
     let with_residue = |name: &str| {
         let mut input = input(name);

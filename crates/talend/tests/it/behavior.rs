@@ -9,7 +9,7 @@ use talend::{
     rewrite::{self, PathQuoting, RewriteOptions},
 };
 
-const STATEMENTS: [&str; 44] = [
+const STATEMENTS: [&str; 47] = [
     "true",
     "false",
     "X=1",
@@ -54,6 +54,9 @@ const STATEMENTS: [&str; 44] = [
     "trap 'echo bye' EXIT",
     "cat <<END\njava ff\nEND",
     "eval 'java gg'",
+    "java hh <<END\nin\nEND",
+    "'java' ii \"${@}\" # why",
+    "if [ -n \"$X\" ]; then exec java jj; else java kk; fi",
 ];
 
 #[derive(Debug, PartialEq, Eq)]

@@ -173,3 +173,27 @@ fn inspecting_changes_nothing_and_stops_at_nothing() {
     }
     "#);
 }
+
+#[test]
+fn archives_lose_residue_only_when_asked() {
+    let mut converted = converted(job(), &ConvertOptions::default());
+    let source = "load_0.1/load/src/main/resources/demo/load_0_1/contexts/Default.properties";
+    assert!(converted.tree.get(&source.parse().unwrap()).is_some());
+    let dropped = converted.drop_residue().unwrap();
+    assert_eq!(dropped, ["load/src".parse().unwrap()]);
+    assert!(
+        converted
+            .tree
+            .get(&"load_0.1/load/src".parse().unwrap())
+            .is_none()
+    );
+    assert!(converted.plan.residue.is_empty());
+    assert!(
+        converted
+            .plan
+            .default_base()
+            .unwrap()
+            .to_string()
+            .ends_with(":11-jre")
+    );
+}
