@@ -108,6 +108,28 @@ pub enum Error {
         /// The editor's own error.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// A symbolic link would lead out of the directory that is extracted to.
+    #[error("symbolic link `{path}` to `{target}` leads out of the directory")]
+    Escape {
+        /// The link.
+        path: EntryPath,
+        /// Where it points.
+        target: String,
+    },
+    /// Devices are not made.
+    #[error("entry `{path}` is a device, which is not extracted")]
+    Device {
+        /// The device.
+        path: EntryPath,
+    },
+    /// An entry cannot be made on disk.
+    #[error("failed to extract `{path}`")]
+    Extract {
+        /// The entry.
+        path: EntryPath,
+        /// The cause.
+        source: io::Error,
+    },
     /// There is no such compression level.
     #[error("there is no compression level {level}, only 1 to {most}")]
     Level {
@@ -237,12 +259,14 @@ impl Error {
                 fault: Fault::Encrypted | Fault::Method(_) | Fault::Sparse,
                 ..
             } => Class::Unsupported,
-            Self::File { source, .. } | Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => Class::NotFound,
-                io::ErrorKind::PermissionDenied => Class::Denied,
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Class::Exhausted,
-                _ => Class::Other,
-            },
+            Self::File { source, .. } | Self::Io { source, .. } | Self::Extract { source, .. } => {
+                match source.kind() {
+                    io::ErrorKind::NotFound => Class::NotFound,
+                    io::ErrorKind::PermissionDenied => Class::Denied,
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Class::Exhausted,
+                    _ => Class::Other,
+                }
+            }
             Self::Cancelled => Class::Cancelled,
             _ => Class::Invalid,
         }

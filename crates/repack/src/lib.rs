@@ -34,6 +34,8 @@
 mod content;
 mod edit;
 mod error;
+#[cfg(unix)]
+pub mod extract;
 mod file;
 pub mod layer;
 mod merge;

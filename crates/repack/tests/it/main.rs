@@ -4,6 +4,7 @@
 
 mod edits;
 mod errors;
+mod extraction;
 mod hostile_tar;
 mod hostile_zip;
 mod layers;

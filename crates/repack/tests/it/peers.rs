@@ -10,6 +10,7 @@ use ocicore::{SizeLimits, conformance::peer::peer};
 use repack::{Cx, Entry, Mtime, Pattern, Tree, into_layer, layer::Options};
 
 use crate::support::{
+    disk::{expected, on_disk},
     gunzip, path, text,
     zip::{Member, build},
 };
@@ -40,58 +41,6 @@ fn output(command: &mut Command) -> Vec<u8> {
     assert!(output.status.success(), "{command:?}: {stderr}");
     assert!(stderr.is_empty(), "{command:?} complains: {stderr}");
     output.stdout
-}
-
-/// What is in a directory: names, modes, content.
-fn on_disk(root: &Path) -> Vec<String> {
-    fn walk(root: &Path, at: &Path, out: &mut Vec<String>) {
-        use std::os::unix::fs::PermissionsExt;
-        for entry in fs::read_dir(at).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.strip_prefix(root).unwrap().display().to_string();
-            let metadata = fs::symlink_metadata(&path).unwrap();
-            let mode = metadata.permissions().mode() & 0o7777;
-            if metadata.is_symlink() {
-                out.push(format!(
-                    "{name} -> {}",
-                    fs::read_link(&path).unwrap().display()
-                ));
-            } else if metadata.is_dir() {
-                out.push(format!("{name}/ {mode:o}"));
-                walk(root, &path, out);
-            } else {
-                let digest = ocicore::Digest::of(&fs::read(&path).unwrap());
-                out.push(format!("{name} {mode:o} {digest}"));
-            }
-        }
-    }
-    let mut out = Vec::new();
-    walk(root, root, &mut out);
-    out.sort();
-    out
-}
-
-fn expected(tree: &Tree) -> Vec<String> {
-    use repack::Kind;
-    let line = |(name, entry): (&repack::EntryPath, &Entry)| {
-        let mode = entry.metadata.mode;
-        match &entry.kind {
-            Kind::Dir => format!("{name}/ {mode:o}"),
-            Kind::Symlink(target) => format!("{name} -> {}", target.escape_ascii()),
-            Kind::Hardlink(target) => {
-                let mode = tree.get(target).unwrap().metadata.mode;
-                let digest = ocicore::Digest::of(&tree.read(name, 64 << 20).unwrap());
-                format!("{name} {mode:o} {digest}")
-            }
-            _ => {
-                let digest = ocicore::Digest::of(&tree.read(name, 64 << 20).unwrap());
-                format!("{name} {mode:o} {digest}")
-            }
-        }
-    };
-    let mut out: Vec<_> = tree.iter().map(line).collect();
-    out.sort();
-    out
 }
 
 /// Writes the layer and has it extracted by `extract(layer, into)`.

@@ -1,5 +1,6 @@
 //! What all tests share: archives made here, layers read by the tar crate.
 
+pub(crate) mod disk;
 pub(crate) mod tar;
 pub(crate) mod zip;
 
