@@ -9,6 +9,7 @@ pub struct Failure {
     error: Box<dyn StdError + Send + Sync>,
     class: Class,
     hint: Option<String>,
+    code: Option<u8>,
 }
 
 /// Result of a command.
@@ -21,6 +22,7 @@ impl Failure {
             error: error.into(),
             class,
             hint: None,
+            code: None,
         }
     }
 
@@ -40,6 +42,20 @@ impl Failure {
             error: Box::new(context),
             ..self
         }
+    }
+
+    /// A program that was run for the user ended so, and has said why itself.
+    pub fn exited(code: u8) -> Self {
+        let failure = Self::new(Class::Other, format!("it ended with exit code {code}"));
+        Self {
+            code: Some(code),
+            ..failure
+        }
+    }
+
+    /// The exit code of the program that was run for the user, if that is what failed.
+    pub(crate) fn code(&self) -> Option<u8> {
+        self.code
     }
 
     /// Kind of failure, which decides the exit code.

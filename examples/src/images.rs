@@ -1,12 +1,13 @@
 use std::{sync::Arc, time::SystemTime};
 
+use engine::spec::ImageName;
 use ocicore::{
     Class, Cx, Image, ImageSource, Layout, Name, Platform, Repositories, SizeLimits, Tag, archive,
     copy,
 };
 use ociregistry::{AuthFiles, Registry};
 
-use crate::{Failure, Place, Result};
+use crate::{Failure, Place, Result, connect};
 
 /// A client with the logins of `docker login` and `podman login`, and the environment's proxies.
 pub fn registry() -> Registry {
@@ -41,8 +42,9 @@ impl Place {
         cx: &Cx,
         registry: &dyn Repositories,
         platform: &Platform,
-    ) -> Result<Image> {
+    ) -> Result<Opened> {
         let limits = SizeLimits::default();
+        let mut folder = None;
         let (source, name): (Arc<dyn ImageSource>, Name) = match self {
             Self::Registry(reference) => (
                 registry.repository(reference.repository())?,
@@ -67,9 +69,22 @@ impl Place {
                 let root = self.root(&archive, name.as_deref())?;
                 (Arc::new(archive), root)
             }
-            Self::Daemon(_) => return Err(unsupported(self)),
+            Self::Daemon(reference) => {
+                let engine = connect(cx, OWNER).await?;
+                let temporary = tempfile::tempdir()?;
+                let path = temporary.path().join("image.tar");
+                let names = [ImageName::from(reference.clone())];
+                let archive = engine::save(cx, &*engine, &names, &path, &limits).await?;
+                let root = self.root(&archive, None)?;
+                folder = Some(temporary);
+                (Arc::new(archive), root)
+            }
         };
-        Ok(Image::open(cx, &*source, &name, platform).await?)
+        let image = Image::open(cx, &*source, &name, platform).await?;
+        Ok(Opened {
+            image,
+            _folder: folder,
+        })
     }
 
     fn root(&self, archive: &archive::Archive, name: Option<&str>) -> Result<Name> {
@@ -129,10 +144,28 @@ impl Place {
                     .commit()?;
                 Ok(copy::Done::default())
             }
-            Self::Daemon(_) => Err(unsupported(self)),
+            Self::Daemon(reference) => {
+                let engine = connect(cx, OWNER).await?;
+                let (names, platform) = ([reference.clone()], image.config().platform());
+                let image = Name::Digest(digest);
+                engine::load_for(cx, &*engine, source, &image, &names, &platform).await?;
+                Ok(copy::Done::default())
+            }
         }
     }
 }
+
+/// An image that was opened, with what it is read from.
+#[derive(Debug)]
+pub struct Opened {
+    /// The image.
+    pub image: Image,
+    /// Where an engine saved it.
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// Whose the things are that are made at an engine.
+const OWNER: &str = "job2docker";
 
 /// The one root of a place that was named without one.
 fn only<T: PartialEq>(place: &Place, roots: impl Iterator<Item = T>) -> Result<T> {
@@ -146,8 +179,4 @@ fn only<T: PartialEq>(place: &Place, roots: impl Iterator<Item = T>) -> Result<T
             Err(Failure::new(Class::NotFound, error).with_hint("name one, as in `oci:DIR:NAME`"))
         }
     }
-}
-
-fn unsupported(place: &Place) -> Failure {
-    Failure::new(Class::Unsupported, format!("{place} cannot be used here"))
 }

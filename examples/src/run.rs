@@ -109,6 +109,9 @@ pub enum Shell {
 }
 
 fn report(common: Common, failure: &Failure) -> ExitCode {
+    if let Some(code) = failure.code() {
+        return ExitCode::from(code);
+    }
     let text = if common.json {
         failure.to_json().to_string() + "\n"
     } else {

@@ -4,9 +4,10 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -334,7 +335,11 @@ fn java_gets_the_signal_that_the_original_launcher_keeps() {
         format!("docker-archive:{image}:{name}"),
     ];
     let said = build(&sample_job(), &["--base", &places[0], "--to", &places[1]]);
-    assert_eq!(said["warnings"], serde_json::json!([]), "the base has a shell and java");
+    assert_eq!(
+        said["warnings"],
+        serde_json::json!([]),
+        "the base has a shell and java"
+    );
     engine(&["load", "-i", &image]).success();
 
     // The job as Studio built it, run as the original's images would without the rewriting.
@@ -387,6 +392,59 @@ fn java_gets_the_signal_that_the_original_launcher_keeps() {
         assert_eq!(ended.trim(), code.to_string(), "{case}: {text}");
         assert_eq!(text.contains("the job was stopped"), hook, "{case}: {text}");
     }
+    engine(&["rmi", "-f", &name]).success();
+}
+
+#[test]
+fn a_job_runs_in_the_engine_by_one_command() {
+    let (Some(docker), Some(host), Some(jre)) =
+        (peer("DOCKER"), peer("DOCKER_HOST"), peer("JRE_IMAGE"))
+    else {
+        return;
+    };
+    let engine = |args: &[&str]| run(Command::new(&docker).args(["-H", &host]).args(args));
+    let name = format!("gantry-test/run-{}:1", std::process::id());
+    let (base, to) = (
+        format!("docker-daemon:{jre}"),
+        format!("docker-daemon:{name}"),
+    );
+    let mut build = program("job2docker");
+    build
+        .env("DOCKER_HOST", &host)
+        .arg("build")
+        .arg(sample_job());
+    run(build.args(["--base", &base, "--to", &to])).success();
+
+    let job = |context: &str| {
+        let mut job = program("job2docker");
+        job.env("DOCKER_HOST", &host)
+            .args(["run", &name, "--context_param", context]);
+        job.args(["--", "--context=Production"])
+            .stdin(Stdio::null());
+        job
+    };
+    let ended = run(&mut job("exit=3"));
+    assert_eq!(ended.code, 3, "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("Production"), "{}", ended.stdout);
+
+    // SIGTERM reaches java, whose hook runs.
+    let mut running = job("seconds=600").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert!(
+        lines.any(|line| line.contains("waiting for")),
+        "the job starts"
+    );
+    tool("kill", ["-TERM", &running.id().to_string()]);
+    assert!(
+        lines.any(|line| line.contains("the job was stopped")),
+        "the hook runs"
+    );
+    assert_eq!(running.wait().unwrap().code(), Some(143));
+
+    let left = ["ps", "-aq", "--filter", "label=dev.gantry.owner=job2docker"];
+    assert_eq!(engine(&left).success(), "", "no container is left");
     engine(&["rmi", "-f", &name]).success();
 }
 

@@ -2,14 +2,14 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use examples::{
-    Common, EXIT_CODES, Failure, Place, Result, Shell, completions,
-    job2docker::{self, Base, Request},
-    print, registry, run,
+    Common, EXIT_CODES, Failure, Result, Shell, completions,
+    job2docker::{self, Build},
+    print, run,
 };
-use ocicore::{Class, Cx, Platform, SizeLimits};
-use talend::{ConvertOptions, UnsafeLaunchers};
+use ocicore::{Class, Cx, Reference, SizeLimits};
+use talend::ConvertOptions;
 
 /// Turns the zip of a Talend built job into a container image in which java is process 1.
 #[derive(Parser, Debug)]
@@ -37,88 +37,54 @@ SOURCE_DATE_EPOCH sets all times; without it they are one second after the epoch
         /// The built job
         zip: PathBuf,
     },
+    /// Run an image of a job in the engine: its log, its signals, its exit code
+    #[command(after_help = "Example:
+  job2docker run hello:0.1 --context_param seconds=5 -- --context=Production")]
+    Run {
+        /// The image
+        image: Reference,
+        /// A context variable of the job
+        #[arg(
+            long = "context_param",
+            visible_alias = "context-param",
+            value_name = "NAME=VALUE"
+        )]
+        context: Vec<String>,
+        /// Arguments of the job
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
     /// Print completions for a shell
     Completions { shell: Shell },
-}
-
-#[derive(clap::Args, Debug)]
-struct Build {
-    /// The built job
-    zip: PathBuf,
-    /// Where the image goes: docker://REF, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE
-    #[arg(long, value_name = "TARGET", required_unless_present_any = ["tgz", "dry_run"])]
-    to: Vec<Place>,
-    /// What the image is built on: a reference, `scratch`, or a place as for --to
-    /// [default: a JRE that fits the job's Studio]
-    #[arg(long, value_name = "REF")]
-    base: Option<Base>,
-    /// Platform of the base
-    #[arg(long, default_value_t = Platform::host())]
-    platform: Platform,
-    /// Write the converted job as a tar.gz
-    #[arg(long, value_name = "FILE")]
-    tgz: Option<PathBuf>,
-    /// Names of files: as in the zip, or as the original job2docker renames them
-    #[arg(long, default_value = "plain")]
-    layout: Layout,
-    /// Keep a launcher that cannot be rewritten, so that java does not get signals
-    #[arg(long)]
-    allow_unsafe: bool,
-    /// Say what would be done, and do nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Layout {
-    Plain,
-    Job2docker,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let common = arguments.common;
     run(common, async |cx| match arguments.command {
-        Command::Build(build) => build_job(&cx, common, *build).await,
+        Command::Build(build) => job2docker::build_job(&cx, common, *build).await,
         Command::Inspect { zip } => inspect(&cx, common, zip).await,
+        Command::Run {
+            image,
+            context,
+            args,
+        } => {
+            let context = context
+                .into_iter()
+                .flat_map(|pair| ["--context_param".to_owned(), pair]);
+            // A context of its own: Ctrl-C is for the job, which ends by it.
+            job2docker::run_job(
+                &Cx::default(),
+                &image,
+                &args.into_iter().chain(context).collect::<Vec<_>>(),
+            )
+            .await
+        }
         Command::Completions { shell } => {
             completions::<Arguments>(shell);
             Ok(())
         }
     })
-}
-
-async fn build_job(cx: &Cx, common: Common, build: Build) -> Result<()> {
-    let layout = match build.layout {
-        Layout::Plain => talend::Layout::Plain,
-        Layout::Job2docker => talend::Layout::Job2docker,
-    };
-    let mut options = ConvertOptions::default().with_layout(layout);
-    if build.allow_unsafe {
-        options = options.with_unsafe_launchers(UnsafeLaunchers::Allow);
-    }
-    let Build {
-        zip,
-        to,
-        base,
-        platform,
-        tgz,
-        ..
-    } = build;
-    let request = Request {
-        zip,
-        to,
-        base,
-        platform,
-        tgz,
-        options,
-    };
-    let outcome = if build.dry_run {
-        job2docker::plan(cx, &request).await?
-    } else {
-        job2docker::build(cx, &registry(), &request).await?
-    };
-    print(common, &outcome, job2docker::render)
 }
 
 async fn inspect(cx: &Cx, common: Common, zip: PathBuf) -> Result<()> {

@@ -1,7 +1,10 @@
 //! One Talend job to an image and an archive: what `job2docker build` does.
 
+mod command;
+mod render;
+mod run;
+
 use std::{
-    fmt::Write,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -14,12 +17,13 @@ use ocicore::{
 };
 use repack::{Mtime, layer, zip};
 use serde::Serialize;
-use talend::{
-    ConvertOptions, Converted, ImageConfig, Inspection, Plan, convert,
-    report::{Outcome as Verdict, Report},
-};
+use talend::{ConvertOptions, Converted, ImageConfig, Plan, convert};
 
 use crate::{Failure, Place, Result, images::source_date_epoch};
+
+pub use command::{Build, build_job};
+pub use render::{render, render_inspection};
+pub use run::run_job;
 
 /// What an image is built on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,14 +140,18 @@ pub async fn build(cx: &Cx, registry: &dyn Repositories, request: &Request) -> R
         return Ok(outcome);
     };
     let blob = FileBlob::described(layer.descriptor(), path);
-    let image = image(
-        cx,
-        registry,
-        request,
-        &outcome.plan,
-        Layer::new(Arc::new(blob), layer.diff_id),
-    );
-    let image = image.await?;
+    let opened = match base(request, &outcome.plan)? {
+        Base::Scratch => None,
+        Base::Image(place) => {
+            let opened = place.open(cx, registry, &request.platform).await?;
+            Some((place, opened))
+        }
+    };
+    let below = opened
+        .as_ref()
+        .map(|(place, opened)| (place, &opened.image));
+    let layer_blob = Layer::new(Arc::new(blob), layer.diff_id);
+    let image = image(request, &outcome.plan, below, layer_blob)?;
     let name = &outcome.plan.job;
     let name = format!(
         "{}:{}",
@@ -211,24 +219,21 @@ fn base(request: &Request, plan: &Plan) -> Result<Base> {
     }
 }
 
-async fn image(
-    cx: &Cx,
-    registry: &dyn Repositories,
+/// The job's layer on its base; files of the base must live until it is written.
+fn image(
     request: &Request,
     plan: &Plan,
+    base: Option<(&Place, &Image)>,
     layer: Layer,
 ) -> Result<Image> {
-    let mut builder = match base(request, plan)? {
-        Base::Scratch => ImageBuilder::scratch(&request.platform),
-        Base::Image(place) => {
-            let image = place.open(cx, registry, &request.platform).await?;
-            ImageBuilder::from_base(&image)?
-                .annotation("org.opencontainers.image.base.name", place.to_string())
-                .annotation(
-                    "org.opencontainers.image.base.digest",
-                    image.digest().to_string(),
-                )
-        }
+    let mut builder = match base {
+        None => ImageBuilder::scratch(&request.platform),
+        Some((place, image)) => ImageBuilder::from_base(image)?
+            .annotation("org.opencontainers.image.base.name", place.to_string())
+            .annotation(
+                "org.opencontainers.image.base.digest",
+                image.digest().to_string(),
+            ),
     };
     let ImageConfig {
         entrypoint,
@@ -251,86 +256,6 @@ async fn image(
         .working_dir(working_dir)
         .user(user);
     Ok(builder.created(source_date_epoch()?).build()?)
-}
-
-/// An outcome for people.
-pub fn render(outcome: &Outcome) -> String {
-    let job = &outcome.plan.job;
-    let mut text = format!("job       {} {}\n", job.name, job.version);
-    text += &render_report(&outcome.plan.report);
-    let mut line = |key: &str, value: &dyn std::fmt::Display| {
-        let _ = writeln!(text, "{key:<9} {value}");
-    };
-    if !outcome.to.is_empty() {
-        line("base", &outcome.base);
-        line("entry", &outcome.plan.image.entrypoint.join(" "));
-    }
-    if let Some(tgz) = &outcome.tgz {
-        line(
-            "archive",
-            &format_args!("{} {} bytes", tgz.digest, tgz.size),
-        );
-    }
-    if let Some(written) = &outcome.written {
-        line(
-            "layer",
-            &format_args!("{} {} bytes", written.layer.digest, written.layer.size),
-        );
-        line("image", &written.digest);
-    }
-    for place in &outcome.to {
-        line("to", place);
-    }
-    for warning in &outcome.warnings {
-        line("warning", warning);
-    }
-    text
-}
-
-/// What is in a zip, for people.
-pub fn render_inspection(found: &Inspection) -> String {
-    let mut text = format!("job       {} {}\n", found.job.name, found.job.version);
-    if let Some(studio) = &found.job.studio {
-        let _ = writeln!(text, "studio    {studio}");
-    }
-    text + &render_report(&found.report) + "\n" + &render_diffs(&found.report)
-}
-
-/// The changes of the launchers as diffs.
-fn render_diffs(report: &Report) -> String {
-    report
-        .launchers
-        .iter()
-        .map(|launcher| launcher.diff.as_str())
-        .collect()
-}
-
-/// What was, or would be, done to the launchers.
-fn render_report(report: &Report) -> String {
-    let mut text = String::new();
-    for launcher in &report.launchers {
-        let verdict = match &launcher.outcome {
-            Verdict::Rewritten { position } => format!("rewritten at {position}"),
-            Verdict::AlreadyExec { position } => format!("already exec at {position}"),
-            Verdict::Unsafe { position, reason } => format!("unsafe at {position}: {reason}"),
-            Verdict::Unresolved {
-                position,
-                placeholder,
-            } => {
-                format!("unresolved at {position}: {placeholder}")
-            }
-            Verdict::NotALauncher { reason } => format!("not a launcher: {reason}"),
-            other => format!("{other:?}"),
-        };
-        text += &format!("launcher  {}: {verdict}\n", launcher.path);
-        for warning in &launcher.warnings {
-            text += &format!("warning   {}:{}\n", warning.position, warning.message);
-        }
-    }
-    for warning in &report.warnings {
-        text += &format!("warning   {warning}\n");
-    }
-    text
 }
 
 /// The name of a file, which may say what job is in it.
