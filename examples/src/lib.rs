@@ -2,6 +2,7 @@
 //!
 //! A binary parses its arguments with clap, hands an async closure to [`run`], and prints.
 
+pub mod buildset_registry;
 pub mod demo;
 mod engines;
 mod exit;

@@ -266,6 +266,7 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Storage(error) => error.class(),
+            Self::Setting { .. } => Class::Invalid,
             _ => match self.status() {
                 429 | 502 => Class::Transient,
                 401 | 403 => Class::Denied,
