@@ -54,7 +54,7 @@ pub struct BuildFlags {
 pub enum BuildArg {
     /// As it is written.
     Given(String),
-    /// From the environment. It may be a secret, and prints as `***`.
+    /// From the environment, as a whole or in part. It may be a secret, and prints as `***`.
     Inherited(String),
 }
 
@@ -134,7 +134,11 @@ impl BuildFlags {
                     false => format!("`{flag}` is no flag; the build context is `working_dir`"),
                 }));
             }
-            let value = inline.take().or_else(|| words.next().map(|word| word.text));
+            let inline = inline.take().map(|text| Word {
+                text,
+                ..word.clone()
+            });
+            let value = inline.or_else(|| words.next());
             let value = value.ok_or_else(|| wrong(format!("`{flag}` needs a value")))?;
             self.set(flag, value, env).map_err(wrong)?;
         }
@@ -149,14 +153,22 @@ impl BuildFlags {
     fn set(
         &mut self,
         flag: &str,
-        value: String,
+        value: Word,
         env: &BTreeMap<String, String>,
     ) -> Result<(), String> {
+        let Word {
+            text: value,
+            inherited,
+            ..
+        } = value;
         let invalid = |expected: &str| format!("`{flag}` is `{value}`, expected {expected}");
         let parsed = |error: ocicore::Error| format!("`{flag}`: {error}");
         match flag {
             "--build-arg" => {
                 let (name, arg) = match value.split_once('=') {
+                    Some((name, value)) if inherited => {
+                        (name, Some(BuildArg::Inherited(value.to_owned())))
+                    }
                     Some((name, value)) => (name, Some(BuildArg::Given(value.to_owned()))),
                     None => (&*value, env.get(&value).cloned().map(BuildArg::Inherited)),
                 };
@@ -251,7 +263,7 @@ mod tests {
     #[test]
     fn flags_are_understood() {
         let flags = parse(
-            "--build-arg A=x=y --build-arg=B='p q' --build-arg V --build-arg NONE --label l --no-cache --pull=false \
+            "--build-arg A=x=y --build-arg=B='p q' --build-arg V --build-arg W=a$V --build-arg NONE --label l --no-cache --pull=false \
              -t a/b --tag=c:2 --target run --platform linux/arm64 --network=none --add-host h:1.2.3.4 -m 2g \
              --shm-size 1024 --rm --progress plain --squash",
         );

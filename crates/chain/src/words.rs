@@ -14,6 +14,8 @@ const LIMIT: usize = 1 << 20;
 pub(crate) struct Word {
     pub(crate) offset: usize,
     pub(crate) text: String,
+    /// Whether some of it comes from the environment.
+    pub(crate) inherited: bool,
 }
 
 /// What cannot be split, and at which byte.
@@ -63,6 +65,7 @@ impl Splitter<'_> {
                             self.end();
                         } else {
                             self.push(at, c)?;
+                            self.open(at).inherited = true;
                         }
                     }
                 }
@@ -105,6 +108,7 @@ impl Splitter<'_> {
                 Some((at, '$')) => {
                     for c in self.variable(at)?.chars() {
                         self.push(at, c)?;
+                        self.open(at).inherited = true;
                     }
                 }
                 Some((at, '`')) => return Err(wrong(at, "a command in backquotes")),
@@ -152,6 +156,7 @@ impl Splitter<'_> {
         self.word.get_or_insert_with(|| Word {
             offset: at,
             text: String::new(),
+            inherited: false,
         })
     }
 

@@ -65,7 +65,7 @@ pub struct Import {
     pub line: u32,
 }
 
-/// How a Dockerfile uses an image.
+/// How a Dockerfile or a packer template uses an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[non_exhaustive]
 pub enum Instruction {

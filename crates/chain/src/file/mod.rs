@@ -6,6 +6,7 @@ mod parts;
 
 use std::{
     collections::{BTreeMap, btree_map},
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// What an images file does not say itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Surroundings {
     /// The directory that all paths are relative to, absolute; only fields like `{working_dir}`
@@ -43,6 +44,20 @@ impl Surroundings {
             root,
             ..Self::default()
         }
+    }
+}
+
+/// Of the environment, in which there may be secrets, only the names.
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut env = self.env.clone();
+        env.values_mut().for_each(|value| "***".clone_into(value));
+        f.debug_struct("Surroundings")
+            .field("root", &self.root)
+            .field("name", &self.name)
+            .field("builder_args", &self.builder_args)
+            .field("env", &env)
+            .finish()
     }
 }
 
@@ -202,6 +217,26 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         insta::assert_snapshot!(notes.join("\n"));
+    }
+
+    #[test]
+    fn what_comes_from_the_environment_is_not_shown() {
+        let mut surroundings = Surroundings::of("/src/app");
+        surroundings
+            .env
+            .insert("TOKEN".to_owned(), "geheim".to_owned());
+        let text = r#"{"images": [{"tag": "a:1", "builder_type": "docker",
+            "extra_args": "--build-arg TOKEN --build-arg URL=https://x:$TOKEN@y"}]}"#;
+        let listed = parse("IMAGES.json".as_ref(), text, &surroundings);
+        let args = &listed.images[0].flags.build_args;
+        assert_eq!(args["TOKEN"].value(), "geheim");
+        assert_eq!(args["URL"].value(), "https://x:geheim@y");
+        let shown = serde_json::to_string(&listed.images).unwrap()
+            + &format!("{listed:?} {surroundings:?}");
+        assert!(
+            shown.contains("***") && !shown.contains("geheim"),
+            "{shown}"
+        );
     }
 
     proptest! {
