@@ -56,7 +56,7 @@ pub async fn run(cx: &Cx, job: &Path, keep: Option<&Path>) -> Result<Vec<Step>> 
         0,
     );
 
-    let registry = registry();
+    let registry = registry()?;
     let reference: Reference = format!("{address}/demo/sample:1").parse()?;
     let built = build(cx, job, &reference, &registry).await?;
     let image = built

@@ -193,6 +193,12 @@ impl From<talend::Error> for Failure {
     }
 }
 
+impl From<ociregistry::Error> for Failure {
+    fn from(error: ociregistry::Error) -> Self {
+        Self::new(error.class(), error)
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         let class = match error.kind() {

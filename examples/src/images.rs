@@ -1,20 +1,48 @@
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use engine::spec::ImageName;
 use ocicore::{
     Class, Cx, Image, ImageSource, Layout, Name, Platform, Repositories, SizeLimits, Tag, archive,
     copy,
 };
-use ociregistry::{AuthFiles, Registry};
+use ociregistry::{AuthFiles, Hosts, Registry};
 
 use crate::{Failure, Place, Result, connect};
 
-/// A client with the logins of `docker login` and `podman login`, and the environment's proxies.
-pub fn registry() -> Registry {
-    Registry::builder()
+/// A client as this machine is configured: the logins of `docker login` and `podman login`, the
+/// environment's proxies, mirrors and insecure hosts of registries.conf (that which
+/// `CONTAINERS_REGISTRIES_CONF` names, else the user's, else the system's), and the certificates of
+/// Podman's and Docker's certs.d.
+///
+/// # Errors
+/// If one of these files cannot be read or understood.
+pub fn registry() -> Result<Registry> {
+    let mut hosts = Hosts::default();
+    for directory in ["/etc/docker/certs.d", "/etc/containers/certs.d"] {
+        if Path::new(directory).is_dir() {
+            hosts = hosts.and(Hosts::from_certs_d(directory)?);
+        }
+    }
+    let named = env::var_os("CONTAINERS_REGISTRIES_CONF").map(PathBuf::from);
+    let home = env::var_os("HOME").map(PathBuf::from);
+    let users = home.map(|home| home.join(".config/containers/registries.conf"));
+    let usual = [
+        users,
+        Some(PathBuf::from("/etc/containers/registries.conf")),
+    ];
+    let found = usual.into_iter().flatten().find(|path| path.is_file());
+    if let Some(path) = named.or(found) {
+        hosts = hosts.and(Hosts::from_registries_conf(path)?);
+    }
+    let builder = Registry::builder()
         .keychain(AuthFiles::from_env())
-        .proxies_from_env()
-        .build()
+        .hosts(hosts);
+    Ok(builder.proxies_from_env().build())
 }
 
 /// The time that `SOURCE_DATE_EPOCH` says, in seconds after the epoch; else one second after it.
@@ -22,7 +50,7 @@ pub fn registry() -> Registry {
 /// # Errors
 /// If it is no number.
 pub fn source_date_epoch() -> Result<SystemTime> {
-    let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
+    let seconds = match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.parse().map_err(|_| {
             let error = format!("SOURCE_DATE_EPOCH is `{text}`: expected seconds after the epoch");
             Failure::new(Class::Invalid, error)

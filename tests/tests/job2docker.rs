@@ -449,6 +449,52 @@ fn a_job_runs_in_the_engine_by_one_command() {
 }
 
 #[test]
+fn the_default_base_comes_by_a_mirror_of_docker_io() {
+    let (Some(registry), Some(skopeo), Some(data)) =
+        (peer("REGISTRY"), peer("SKOPEO"), real_data())
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    // Small bases of our own, told apart by a label, under the names that Docker Hub has.
+    for java in ["11", "17"] {
+        let base = format!("oci:{}:1", path("base"));
+        build(&sample_job(), &["--base", "scratch", "--to", &base]);
+        let name = format!("docker://{registry}/library/eclipse-temurin:{java}-jre");
+        tool(
+            &skopeo,
+            [
+                "--insecure-policy",
+                "copy",
+                "--dest-tls-verify=false",
+                &base,
+                &name,
+            ],
+        );
+    }
+    let conf = format!(
+        "[[registry]]\nprefix = \"docker.io\"\nlocation = \"docker.io\"\n\
+         [[registry.mirror]]\nlocation = \"{registry}\"\ninsecure = true\n"
+    );
+    fs::write(path("registries.conf"), conf).unwrap();
+    let jobs = [
+        (data.join("talend/docker_hello_world_0.1.zip"), "11"),
+        (sample_job(), "17"),
+    ];
+    for (zip, java) in jobs {
+        let to = format!("oci:{}:v1", path(java));
+        let mut command = program("job2docker");
+        command.env("CONTAINERS_REGISTRIES_CONF", path("registries.conf"));
+        let said = run(command.arg("build").arg(zip).args(["--json", "--to", &to])).json();
+        let base = format!("docker://docker.io/library/eclipse-temurin:{java}-jre");
+        assert_eq!(said["base"], base);
+        let layers = tool(&skopeo, ["inspect", "--format={{len .Layers}}", &to]);
+        assert_eq!(layers.trim(), "2", "the base's layer and the job's");
+    }
+}
+
+#[test]
 fn the_demo_shows_the_main_job() {
     let keep = tempfile::tempdir().unwrap();
     let steps = run(program("demo")

@@ -32,7 +32,7 @@ impl Promote {
             return Err(Failure::new(Class::Invalid, error)
                 .with_hint("`imggate upload --artifacts FILE` writes such a record"));
         }
-        let client = registry();
+        let client = registry()?;
         let plan = promote::plan(cx, &client, record.artifacts()).await?;
         if self.dry_run {
             return print(common, &plan, |plan| {

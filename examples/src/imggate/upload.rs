@@ -64,7 +64,7 @@ impl Upload {
             let source = Reference::new(source, image.name());
             images.push(Image::new(source, self.target(image)?)?);
         }
-        let (from, to) = (client(&buildset), registry());
+        let (from, to) = (client(&buildset), registry()?);
         let plan = upload::plan(cx, &from, &to, &prefix, &images).await?;
         if self.dry_run {
             return print(common, &plan, render);

@@ -75,7 +75,7 @@ pub async fn build_job(cx: &Cx, common: Common, command: Build) -> Result<()> {
     };
     let outcome = match dry_run {
         true => plan(cx, &request).await?,
-        false => build(cx, &registry(), &request).await?,
+        false => build(cx, &registry()?, &request).await?,
     };
     print(common, &outcome, render)
 }
