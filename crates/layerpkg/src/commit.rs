@@ -3,9 +3,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Write},
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -69,12 +69,31 @@ pub(crate) fn create_directory(path: &Path) -> Result<()> {
 
 /// Removes a directory with all that is in it, if it is there.
 pub(crate) fn remove_directory(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
+    let mut removed = fs::remove_dir_all(path);
+    if let Err(error) = &removed
+        && error.kind() == io::ErrorKind::PermissionDenied
+    {
+        // Packages may have directories in which nothing may be removed.
+        allow_changes(path).map_err(Error::file("remove", path))?;
+        removed = fs::remove_dir_all(path);
+    }
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::file("remove", path)(error))
         }
         _ => Ok(()),
     }
+}
+
+fn allow_changes(directory: &Path) -> io::Result<()> {
+    fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            allow_changes(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// As [`fs::read_link`]; none if there is no such link.

@@ -91,6 +91,9 @@ pub(crate) fn resolve(tree: &Tree, path: &EntryPath) -> Target {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use proptest::prelude::*;
     use repack::{Device, Entry};
 
     use super::*;
@@ -146,6 +149,35 @@ mod tests {
             let mut tree = tree(&[]);
             tree.insert(path("null"), Entry::new(kind)).unwrap();
             assert!(matches!(check(&tree), Err(Error::Special { .. })));
+        }
+    }
+
+    proptest! {
+        /// What the kernel finds by a path is what we say that it finds.
+        #[test]
+        fn links_lead_where_the_kernel_says(
+            targets in prop::collection::vec("(a|b|c|d|\\.|\\.\\.)(/(a|b|c|e|\\.\\.)){0,3}", 4),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let top = folder.path().canonicalize().unwrap();
+            fs::create_dir_all(top.join("d/e")).unwrap();
+            let mut tree = Tree::new();
+            tree.insert(path("d/e"), Entry::dir()).unwrap();
+            for (name, target) in ["a", "b", "d/c", "d/e/a"].iter().zip(&targets) {
+                symlink(target, top.join(name)).unwrap();
+                tree.insert(path(name), Entry::symlink(target.clone())).unwrap();
+            }
+            for name in ["a", "b", "d/c", "d/e/a"] {
+                let Ok(real) = top.join(name).canonicalize() else {
+                    continue;
+                };
+                let expected = match real.strip_prefix(&top) {
+                    Ok(rest) if rest.as_os_str().is_empty() => Target::Top,
+                    Ok(rest) => Target::Inside(path(rest.to_str().unwrap())),
+                    Err(_) => Target::Outside,
+                };
+                prop_assert_eq!(resolve(&tree, &path(name)), expected, "{} {:?}", name, targets);
+            }
         }
     }
 }

@@ -62,6 +62,14 @@ pub enum Error {
         /// What its descriptor says.
         media_type: MediaType,
     },
+    /// The files of an image cannot be written.
+    #[error("failed to unpack the image `{image}`")]
+    Unpack {
+        /// Digest of its manifest.
+        image: Box<Digest>,
+        /// The reason.
+        source: repack::Error,
+    },
     /// A link of a package leads out of it.
     #[error("symbolic link `{path}` leads to `{target}`, outside of the package")]
     Escape {
@@ -149,7 +157,9 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Store(error) => error.class(),
-            Self::Package { source, .. } | Self::Layer { source, .. } => source.class(),
+            Self::Package { source, .. }
+            | Self::Layer { source, .. }
+            | Self::Unpack { source, .. } => source.class(),
             Self::MediaType { .. } => Class::Unsupported,
             Self::NoPackage { .. }
             | Self::NoVersion { .. }

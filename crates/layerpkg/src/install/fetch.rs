@@ -14,7 +14,6 @@ use ocicore::{
 };
 use repack::{Tree, tar};
 
-use super::flatten::Flat;
 use crate::{Error, Result};
 
 /// Layers that are fetched at once, as many as Docker does.
@@ -72,13 +71,12 @@ pub(super) async fn tree(cx: &Cx, image: &Image, directory: &Path) -> Result<Tre
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
-    let mut flat = Flat::default();
-    let mut top = *image.digest();
-    for (layer, tree) in layers.iter().zip(&trees) {
-        top = *layer.blob().descriptor().digest();
-        flat.add(tree).map_err(refuse(&top))?;
+    let mut stacked = Tree::new();
+    for (layer, tree) in layers.iter().zip(trees) {
+        let digest = layer.blob().descriptor().digest();
+        stacked.apply_layer(tree).map_err(refuse(digest))?;
     }
-    flat.finish().map_err(refuse(&top))
+    Ok(stacked)
 }
 
 /// Fetches, verifies, unpacks and indexes one layer, in one pass.

@@ -1,16 +1,16 @@
 //! Packages from a store of images into a prefix.
 
 mod fetch;
-mod flatten;
-mod unpack;
 
 use std::{
+    ffi::OsStr,
     fs,
-    os::unix::fs::symlink,
+    os::unix::{ffi::OsStrExt, fs::symlink},
     path::{Path, PathBuf},
 };
 
 use ocicore::{Cx, Descriptor, Digest, Image, Name, Platform, Reference, Repositories};
+use repack::extract::{self, Symlinks};
 use serde::Serialize;
 
 use crate::{
@@ -206,8 +206,8 @@ pub async fn plan(
 ///
 /// # Errors
 /// [`Error::Store`] with [`ocicore::Error::Digest`] if the store gives other content than the
-/// image names; [`Error::Layer`], [`Error::DiffId`], [`Error::Escape`] and [`Error::Special`] if
-/// an image is damaged or hostile; [`Error::File`].
+/// image names; [`Error::Layer`], [`Error::DiffId`], [`Error::Escape`], [`Error::Special`] and
+/// [`Error::Unpack`] if an image is damaged or hostile; [`Error::File`].
 pub async fn run(cx: &Cx, prefix: &Prefix, plan: Plan) -> Result<Outcome> {
     if let Some(image) = &plan.image {
         store(cx, prefix, image).await?;
@@ -329,18 +329,16 @@ async fn store(cx: &Cx, prefix: &Prefix, image: &Image) -> Result<()> {
 
 async fn build(cx: &Cx, image: &Image, staging: &Path, entry: &Path) -> Result<()> {
     let new = staging.join("entry");
-    let files = new.join("files");
-    create_directory(&files)?;
+    create_directory(&new)?;
     let tree = fetch::tree(cx, image, staging).await?;
+    confine::check(&tree)?;
     let (image, entry) = (image.clone(), entry.to_owned());
     cx.blocking(move |cx| {
-        confine::check(&tree)?;
-        unpack::write(&cx, &tree, &files)?;
         let links = new.join("tools");
         create_directory(&links)?;
         create_directory(&new.join("origins"))?;
         for (tool, path) in tools::find(&tree, image.config()) {
-            let target = Path::new("../files").join(unpack::native(&path));
+            let target = Path::new("../files").join(OsStr::from_bytes(path.as_bytes()));
             symlink(target, links.join(&tool)).map_err(Error::file("create", &links))?;
         }
         for (name, bytes) in [
@@ -349,10 +347,18 @@ async fn build(cx: &Cx, image: &Image, staging: &Path, entry: &Path) -> Result<(
         ] {
             fs::write(new.join(name), bytes).map_err(Error::file("write", new.join(name)))?;
         }
-        // Temporary files go first, so that they need not reach the disk.
-        drop(tree);
-        unpack::sync(&new)?;
-        cx.check()?;
+        // Last, for it makes all of the file system durable. Links were checked, by where they
+        // lead and not only by their texts.
+        let options = extract::Options::default().with_symlinks(Symlinks::Any);
+        extract::extract(&cx, &tree, &options, new.join("files")).map_err(
+            |source| match source {
+                repack::Error::Cancelled => Error::Store(ocicore::Error::Cancelled),
+                source => Error::Unpack {
+                    image: (*image.digest()).into(),
+                    source,
+                },
+            },
+        )?;
         if let Some(parent) = entry.parent() {
             create_directory(parent)?;
         }
