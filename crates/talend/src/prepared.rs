@@ -44,6 +44,13 @@ impl Prepared {
             let component = String::from_utf8_lossy(component);
             job::check_name("parent directory", &component)?;
         }
+        if let Some(volume) = options.volumes.iter().find(|path| !path.starts_with('/')) {
+            return Err(Error::Name {
+                what: "volume",
+                value: volume.clone(),
+                expected: "expected an absolute path",
+            });
+        }
         let job = Job::discover(&tree, file_name)?;
         let mut edited = Edited::edit(cx, &mut tree, &job, options)?;
         refuse(&edited.report, &job, options.unsafe_launchers)?;

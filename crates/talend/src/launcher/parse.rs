@@ -74,6 +74,12 @@ impl Nesting {
     }
 }
 
+/// Scripts with more commands are refused: no launcher comes near, and each command is compared
+/// with others.
+const MAX_COMMANDS: usize = 5_000;
+/// Compound commands that are nested deeper are refused.
+const MAX_NESTING: usize = 64;
+
 /// Parses a script with `\n` line ends.
 pub(crate) fn parse(text: &[u8]) -> Result<Script, SyntaxError> {
     let lexed = lex(text)?;
@@ -122,6 +128,13 @@ impl Parser {
                 };
             };
             let offset = token.span.start;
+            if self.script.commands.len() > MAX_COMMANDS {
+                let message = format!("more than {MAX_COMMANDS} commands");
+                return Err(SyntaxError::new(offset, message));
+            }
+            if self.open.len() > MAX_NESTING {
+                return Err(SyntaxError::new(offset, "commands are nested too deep"));
+            }
             match &token.kind {
                 TokenKind::Newline => self.at += 1,
                 TokenKind::Operator(Operator::Open) => {
@@ -577,6 +590,14 @@ mod tests {
         ] {
             assert_eq!(shown(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_would_take_too_long_is_refused() {
+        assert!(shown(&"a\n".repeat(6_000)).ends_with("more than 5000 commands"));
+        assert!(shown(&"{ ".repeat(100_000)).ends_with("commands are nested too deep"));
+        assert!(shown(&"( ".repeat(100_000)).ends_with("commands are nested too deep"));
+        assert!(shown(&"f() ".repeat(100_000)).ends_with("unexpected word"));
     }
 
     proptest! {

@@ -25,7 +25,7 @@ mod lines;
 mod source;
 mod toml;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use crate::{Error, Result, launcher::Position};
 pub use source::{Coordinates, Source};
@@ -122,19 +122,18 @@ fn is_toml(name: &str) -> bool {
 }
 
 fn duplicates(jobs: &[ManifestJob]) -> Vec<ManifestFault> {
-    jobs.iter()
-        .enumerate()
-        .filter_map(|(at, job)| {
-            let first = jobs[..at].iter().find(|other| other.source == job.source)?;
-            Some(ManifestFault {
+    let mut seen: BTreeMap<&Source, usize> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for job in jobs {
+        let line = *seen.entry(&job.source).or_insert(job.position.line);
+        if line != job.position.line {
+            faults.push(ManifestFault {
                 position: job.position,
-                message: format!(
-                    "`{}` is on line {} already",
-                    job.source, first.position.line
-                ),
-            })
-        })
-        .collect()
+                message: format!("`{}` is on line {line} already", job.source),
+            });
+        }
+    }
+    faults
 }
 
 #[cfg(test)]

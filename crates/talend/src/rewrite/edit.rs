@@ -10,7 +10,10 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub(super) struct Edits<'t> {
     text: &'t [u8],
     patches: Vec<Patch>,
-    edits: Vec<Edit>,
+    /// Of bytes that are not in the text any more, with their places.
+    repairs: Vec<Edit>,
+    /// With offsets; their places are found when all are known.
+    edits: Vec<(usize, Edit)>,
 }
 
 #[derive(Debug)]
@@ -60,7 +63,8 @@ impl<'t> Edits<'t> {
         Self {
             text,
             patches: Vec::new(),
-            edits: repairs,
+            repairs,
+            edits: Vec::new(),
         }
     }
 
@@ -102,8 +106,7 @@ impl<'t> Edits<'t> {
             at = patch.span.end;
         }
         out.extend_from_slice(&self.text[at..]);
-        self.edits.sort_by_key(|edit| edit.position);
-        (out, self.edits)
+        (out, self.located())
     }
 
     /// The edits as a unified diff without context.
@@ -161,11 +164,35 @@ impl<'t> Edits<'t> {
     }
 
     fn record(&mut self, kind: EditKind, span: &Span, new: String) {
-        self.edits.push(Edit {
+        let edit = Edit {
             kind,
-            position: Position::of(self.text, span.start),
+            position: Position { line: 1, column: 1 },
             old: String::from_utf8_lossy(&self.text[span.clone()]).into_owned(),
             new,
-        });
+        };
+        self.edits.push((span.start, edit));
+    }
+
+    /// All edits in the order of the text. Places are counted from one to the next, for a hostile
+    /// line can have thousands.
+    fn located(mut self) -> Vec<Edit> {
+        self.edits.sort_by_key(|(offset, _)| *offset);
+        let mut position = Position { line: 1, column: 1 };
+        let mut at = 0;
+        let mut edits = self.repairs;
+        for (offset, mut edit) in self.edits {
+            let step = Position::of(&self.text[at..offset], offset - at);
+            if step.line == 1 {
+                position.column += step.column - 1;
+            } else {
+                position.line += step.line - 1;
+                position.column = step.column;
+            }
+            at = offset;
+            edit.position = position;
+            edits.push(edit);
+        }
+        edits.sort_by_key(|edit| edit.position);
+        edits
     }
 }

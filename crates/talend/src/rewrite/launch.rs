@@ -156,15 +156,13 @@ pub(super) fn warn(text: &[u8], script: &Script, launch: &Launch, warnings: &mut
         .commands
         .iter()
         .flat_map(|command| command.assignments.iter().chain(&command.words));
-    for word in words {
-        if contains(word, b"jdwp") {
-            let message = if contains(word, b"suspend=y") {
-                "the launcher is for debugging: java waits for a debugger (`suspend=y`)"
-            } else {
-                "the launcher is for debugging: java opens a debugger port"
-            };
-            warn(word.span.start, message);
-        }
+    if let Some(word) = words.into_iter().find(|word| contains(word, b"jdwp")) {
+        let message = if contains(word, b"suspend=y") {
+            "the launcher is for debugging: java waits for a debugger (`suspend=y`)"
+        } else {
+            "the launcher is for debugging: java opens a debugger port"
+        };
+        warn(word.span.start, message);
     }
 }
 

@@ -29,8 +29,8 @@ use crate::{
 use edit::Edits;
 pub(crate) use launch::{Launch, Verdict, find_launch};
 
-/// Larger files are no launchers: 1 MiB.
-const MAX_LAUNCHER: usize = 1 << 20;
+/// Larger files are no launchers: 256 KiB, several times the longest command line of Windows.
+const MAX_LAUNCHER: usize = 256 << 10;
 
 /// How launchers are rewritten.
 #[derive(Clone, Debug, Default)]
@@ -86,7 +86,7 @@ pub struct Rewritten {
 pub fn shell(path: &str, bytes: &[u8], options: &RewriteOptions) -> Rewritten {
     let not_a_launcher = |reason| names_only(path, bytes, options, reason);
     if bytes.len() > MAX_LAUNCHER {
-        return not_a_launcher("it is larger than 1 MiB");
+        return not_a_launcher("it is larger than 256 KiB");
     }
     if bytes.contains(&0) {
         return not_a_launcher("it is not a text file");

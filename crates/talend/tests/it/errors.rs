@@ -44,6 +44,7 @@ fn every_message() {
     let exec_from_env = exec.clone().with_context_from_env("CONTEXT_");
     let unknown = ConvertOptions::default().with_context("Prod");
     let prefix = ConvertOptions::default().with_context_from_env("a-b");
+    let volume = ConvertOptions::default().with_volume("out");
     let cases = [
         ("empty", Tree::new(), &plain),
         ("bundle", tree(&[("OSGI-INF/a.xml", "")]), &plain),
@@ -109,6 +110,7 @@ fn every_message() {
         ("no shell to pass variables on", job(), &exec_from_env),
         ("no such context", job(), &unknown),
         ("prefix", job(), &prefix),
+        ("volume", job(), &volume),
         (
             "bad context",
             with(

@@ -99,6 +99,28 @@ fn rewriting_twice_is_rewriting_once() {
     }
 }
 
+#[test]
+fn hostile_launchers_take_no_time() {
+    let started = std::time::Instant::now();
+    let rename = Rename::new("routines.jar", "routines_load.jar");
+    let options = RewriteOptions::default().with_rename(rename);
+    for unit in [
+        "routines.jar ",
+        "jdwp ",
+        "A=$A\n$A -cp x\n",
+        "$((",
+        "`a` ",
+        "\"${a} ",
+        "java\n",
+        "<<E ",
+    ] {
+        let script = unit.repeat((256 << 10) / unit.len());
+        let _ = rewrite::shell("load/load_run.sh", script.as_bytes(), &options);
+    }
+    // Quadratic work on these would take minutes.
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
+
 /// What the original's two `sed` commands make of a launcher.
 fn original(job: &str, bytes: &[u8]) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
