@@ -1,6 +1,6 @@
 //! Archives and image layers with permissions: zip, tar and directories to reproducible layers and back.
 //!
-//! **Index** an archive as a [`Tree`] ([`zip::open`], [`tar::open`]), **edit** the tree by plain functions,
+//! **Index** an archive as a [`Tree`] ([`zip::open`], [`tar::open`], [`dir::open`]), **edit** the tree by plain functions,
 //! **write** it as a layer ([`into_layer`]). A zip's deflate streams are not compressed again:
 //! each becomes a member of the layer's gzip stream, verified on the way. The same tree gives the same
 //! bytes, on any machine.
@@ -32,11 +32,13 @@
 //! ([`Error::Entry`]), and [`SizeLimits`] bound the rest.
 
 mod content;
+pub mod diff;
 mod edit;
 mod error;
 #[cfg(unix)]
 pub mod extract;
 mod file;
+mod ignore;
 pub mod layer;
 mod merge;
 mod path;
@@ -49,9 +51,12 @@ mod write;
 pub use content::{Content, Reader};
 pub use error::{Error, Fault, Result};
 pub use file::into_layer;
+pub use ignore::Ignore;
 pub use merge::{Collision, Difference, Keep, Merged, merge};
 pub use ocicore::{Cx, SizeLimits};
 pub use path::{EntryPath, PathFault};
 pub use pattern::Pattern;
+#[cfg(unix)]
+pub use source::dir;
 pub use source::{read_at::ReadAt, tar, zip};
 pub use tree::{Device, Entry, Kind, Metadata, Mtime, Tree};

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic")]
 
+mod dirs;
 mod edits;
 mod errors;
 mod extraction;

@@ -1,0 +1,200 @@
+//! Directories as trees.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileTypeExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ocicore::{Cx, SizeLimits, Task};
+
+use crate::{
+    Content, Entry, EntryPath, Error, Fault, Ignore, Kind, Metadata, Mtime, ReadAt, Result, Tree,
+};
+
+/// What is taken of a directory.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    ignore: Ignore,
+    attributes: Attributes,
+}
+
+/// Where mode, owner and time come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Attributes {
+    /// By rule, so that the tree depends neither on the umask nor on who made it when: 0755 for directories
+    /// and what anybody can execute, 0644 for others, owner 0, one second after the epoch.
+    #[default]
+    ByRule,
+    /// From the disk.
+    OfDisk,
+}
+
+impl Options {
+    /// Without what `ignore` matches.
+    pub fn with_ignore(mut self, ignore: Ignore) -> Self {
+        self.ignore = ignore;
+        self
+    }
+
+    /// With mode, owner and time from elsewhere than the rule.
+    pub fn with_attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = attributes;
+        self
+    }
+}
+
+/// Indexes a directory: names and metadata now, content when it is read. Symbolic links are kept and not followed.
+///
+/// ```
+/// use repack::{Cx, Ignore, SizeLimits, dir};
+///
+/// let root = tempfile::tempdir()?;
+/// std::fs::write(root.path().join("a.txt"), "hello")?;
+/// std::fs::write(root.path().join("a.log"), "")?;
+/// let options = dir::Options::default().with_ignore(Ignore::parse("*.log")?);
+/// let tree = dir::open(&Cx::default(), root.path(), &options, &SizeLimits::default())?;
+/// assert_eq!(tree.len(), 1);
+/// assert_eq!(tree.read(&"a.txt".parse()?, 10)?, "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Error::File`] for what cannot be read, [`Error::Entry`] for sockets, [`Error::Path`],
+/// [`Error::Limit`].
+pub fn open(
+    cx: &Cx,
+    path: impl AsRef<Path>,
+    options: &Options,
+    limits: &SizeLimits,
+) -> Result<Tree> {
+    let mut walking = Walking {
+        options,
+        limits,
+        tree: Tree::new(),
+        unpacked: 0,
+        task: cx.task("index", None),
+    };
+    walking.directory(path.as_ref(), None)?;
+    Ok(walking.tree)
+}
+
+struct Walking<'a> {
+    options: &'a Options,
+    limits: &'a SizeLimits,
+    tree: Tree,
+    unpacked: u64,
+    task: Task,
+}
+
+impl Walking<'_> {
+    fn directory(&mut self, path: &Path, at: Option<&EntryPath>) -> Result<()> {
+        // In the order of the file system, which the tree does not keep.
+        for entry in fs::read_dir(path).map_err(Error::file("read", path))? {
+            let entry = entry.map_err(Error::file("read", path))?;
+            self.task.add(1)?;
+            let name = EntryPath::parse(entry.file_name().as_bytes())?;
+            let name = match at {
+                Some(at) => at.join(&name)?,
+                None => name,
+            };
+            self.entry(&entry.path(), name)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &Path, name: EntryPath) -> Result<()> {
+        let ignored = self.options.ignore.ignores(&name);
+        let on_disk = fs::symlink_metadata(path).map_err(Error::file("read", path))?;
+        let file_type = on_disk.file_type();
+        // In an ignored directory there may be what a later rule takes back.
+        if ignored && (!file_type.is_dir() || self.options.ignore.is_final()) {
+            return Ok(());
+        }
+        let kind = if file_type.is_dir() {
+            Kind::Dir
+        } else if file_type.is_file() {
+            self.unpacked = self.unpacked.saturating_add(on_disk.len());
+            let file = OnDisk {
+                path: path.to_path_buf(),
+            };
+            Kind::File(Content::stored(Arc::new(file), 0, on_disk.len(), None))
+        } else if file_type.is_symlink() {
+            let target = fs::read_link(path).map_err(Error::file("read", path))?;
+            Kind::Symlink(target.as_os_str().as_bytes().to_vec().into())
+        } else if file_type.is_fifo() {
+            Kind::Fifo
+        } else {
+            return Err(Error::Entry {
+                path: name.to_string(),
+                offset: 0,
+                fault: Fault::Kind,
+            });
+        };
+        let is_dir = kind.is_dir();
+        if !ignored {
+            let entry = self.with_metadata(Entry::new(kind), &on_disk);
+            self.tree.insert(name.clone(), entry)?;
+        }
+        for (count, limit, what) in [
+            (self.tree.len() as u64, self.limits.entries(), "entries"),
+            (self.unpacked, self.limits.unpacked(), "bytes"),
+        ] {
+            if count > limit {
+                return Err(Error::Limit {
+                    what: format!("the directory up to `{name}`, {count} {what},"),
+                    limit,
+                });
+            }
+        }
+        if is_dir {
+            self.directory(path, Some(&name))?;
+        }
+        Ok(())
+    }
+
+    fn with_metadata(&self, entry: Entry, on_disk: &fs::Metadata) -> Entry {
+        match (self.options.attributes, &entry.kind) {
+            (Attributes::OfDisk, _) => entry.with_metadata(Metadata {
+                mode: on_disk.mode() & 0o7777,
+                uid: on_disk.uid().into(),
+                gid: on_disk.gid().into(),
+                mtime: Mtime {
+                    seconds: on_disk.mtime(),
+                    nanoseconds: u32::try_from(on_disk.mtime_nsec()).unwrap_or(0),
+                },
+                ..Metadata::default()
+            }),
+            (Attributes::ByRule, Kind::File(_)) if on_disk.mode() & 0o111 != 0 => {
+                entry.with_mode(0o755)
+            }
+            (Attributes::ByRule, _) => entry,
+        }
+    }
+}
+
+/// A file that is opened when it is read: there may be more of them than a process can have open.
+#[derive(Debug)]
+struct OnDisk {
+    path: PathBuf,
+}
+
+impl ReadAt for OnDisk {
+    fn size(&self) -> io::Result<u64> {
+        Ok(fs::symlink_metadata(&self.path)?.len())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let file = File::open(&self.path).map_err(Error::file("open", &self.path))?;
+        file.read_exact_at(buffer, offset)
+    }
+}
