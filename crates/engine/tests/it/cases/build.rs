@@ -1,13 +1,18 @@
-use std::sync::Arc;
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixListener,
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use engine::{
-    Error,
+    EngineKind, Error,
     log::Event,
-    spec::{BuildSpec, Builder, Cache, Secret},
+    spec::{BuildSpec, Builder, Cache, Secret, SshAgent},
 };
 use futures_util::{StreamExt, stream};
-use ocicore::{Blob, BoxStream, Class, Cx, Descriptor, MediaType};
+use ocicore::{Blob, BoxStream, Class, Cx, Descriptor, MediaType, conformance::peer::peer};
 
 use crate::bench::{Bench, eventually};
 
@@ -242,6 +247,59 @@ pub(crate) async fn a_cache_mount_survives(bench: Arc<Bench>) {
     if first != second {
         bench.remove(second).await;
     }
+}
+
+/// An agent with one key, of which it tells the public part `abc`, called `the key`.
+fn agent(socket: &Path) {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 5];
+            while stream.read_exact(&mut request).is_ok() {
+                assert_eq!(
+                    request,
+                    [0, 0, 0, 1, 11],
+                    "only the list of keys is asked for"
+                );
+                let answer = b"\0\0\0\x17\x0c\0\0\0\x01\0\0\0\x03abc\0\0\0\x07the key";
+                stream.write_all(answer).unwrap();
+            }
+        }
+    });
+}
+
+pub(crate) async fn an_ssh_agent_may_be_asked(bench: Arc<Bench>) {
+    let Some(python) = peer("PYTHON_IMAGE") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("agent.sock");
+    agent(&socket);
+    let script = "import os, socket\n\
+        def ask(request):\n\
+        \x20   s = socket.socket(socket.AF_UNIX)\n\
+        \x20   s.connect(os.environ['SSH_AUTH_SOCK'])\n\
+        \x20   s.sendall(request)\n\
+        \x20   print(s.recv(100), flush=True)\n\
+        ask(b'\\0\\0\\0\\x01\\x0b')\n\
+        ask(b'\\0\\0\\0\\x01\\x13')\n";
+    let text = format!("FROM {python}\nCOPY ask.py /\nRUN --mount=type=ssh python3 /ask.py\n");
+    let spec = bench
+        .context(&[("Dockerfile", &text), ("ask.py", script)])
+        .cache(Cache::Ignore)
+        .ssh(SshAgent::new("default", &socket));
+    let built = bench.build(&spec).await;
+    if bench.kind == EngineKind::Podman {
+        assert_eq!(built.unwrap_err().class(), Class::Unsupported);
+        return;
+    }
+    let id = built.unwrap();
+    let printed = bench.printed();
+    assert!(printed.contains("the key"), "{printed}");
+    // To remove all keys is refused.
+    assert!(printed.contains(r"b'\x00\x00\x00\x01\x05'"), "{printed}");
+    bench.remove(id).await;
 }
 
 fn slow(bench: &Bench) -> BuildSpec {

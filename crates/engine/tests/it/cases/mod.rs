@@ -33,6 +33,7 @@ suite![
     build::hosts_and_network_are_set,
     build::secrets_are_in_no_layer,
     build::a_cache_mount_survives,
+    build::an_ssh_agent_may_be_asked,
     build::a_cancelled_build_leaves_nothing,
     build::a_dropped_build_leaves_nothing,
     run::a_command_runs_to_its_end,

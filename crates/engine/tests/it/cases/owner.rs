@@ -39,7 +39,7 @@ pub(crate) async fn what_a_killed_process_left_is_removed(bench: Arc<Bench>) {
 
     let patient = ReapOptions::default().older_than(Duration::from_secs(100 * 365 * 24 * 3600));
     let found = engine::leftovers(cx, &**engine, &patient).await.unwrap();
-    assert_eq!(found.containers, [left.clone()]);
+    assert_eq!(found.containers, [left]);
     assert_eq!(found.volumes, [volume]);
     let removed = engine::reap(cx, &**engine, &patient).await.unwrap();
     assert_eq!(removed, found);
