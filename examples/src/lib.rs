@@ -23,3 +23,8 @@ pub use images::{registry, source_date_epoch};
 pub use place::Place;
 pub use progress::Bars;
 pub use run::{Common, Shell, completions, print, run};
+
+/// The example in the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -87,7 +87,7 @@ async fn publish_directory(cx: &Cx, common: Common, arguments: Publish) -> Resul
     if arguments.dry_run {
         return print(common, &plan, show::publish_plan);
     }
-    let done = publish::run(cx, &registry(), plan).await?;
+    let done = publish::run(cx, &registry()?, plan).await?;
     print(common, &done, show::published)
 }
 
@@ -97,7 +97,7 @@ async fn install_package(
     prefix: &Prefix,
     arguments: Install,
 ) -> Result<()> {
-    let plan = install::plan(cx, prefix, &registry(), &arguments.spec()).await?;
+    let plan = install::plan(cx, prefix, &registry()?, &arguments.spec()).await?;
     if arguments.dry_run {
         return print(common, &plan, show::install_plan);
     }
