@@ -1,8 +1,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use ocicore::{
-    BoxStream, Cx, Descriptor, ImageStore, Place, Reference, Repositories, Repository, SizeLimits,
-    Tag,
+    BoxStream, Cx, Descriptor, Digest, ImageStore, MediaType, Place, Reference, Repositories,
+    Repository, SizeLimits, Tag,
 };
 
 use crate::{
@@ -91,9 +91,26 @@ impl Registry {
         &self,
         cx: &Cx,
         repository: &Repository,
-        digest: &ocicore::Digest,
+        digest: &Digest,
     ) -> ocicore::Result<()> {
         self.store(repository)?.delete_blob(cx, digest).await
+    }
+
+    /// What of one type refers to `subject`: fewer answers than all its
+    /// [`referrers`](ocicore::ImageSource::referrers) where the registry filters.
+    ///
+    /// # Errors
+    /// If they cannot be listed; none is an empty list.
+    pub async fn referrers_of_type(
+        &self,
+        cx: &Cx,
+        repository: &Repository,
+        subject: &Digest,
+        artifact_type: &MediaType,
+    ) -> ocicore::Result<Vec<Descriptor>> {
+        self.store(repository)?
+            .referrers_of_type(cx, subject, artifact_type)
+            .await
     }
 
     /// The repositories of one host, page by page as they are asked for.

@@ -11,20 +11,37 @@ use url::Url;
 
 use crate::{Error, Result, auth::Scopes, list::next_page, store::RegistryStore, wire::Incoming};
 
-/// What refers to `subject`.
+/// What refers to `subject`, of all types or of one.
 pub(crate) async fn list(
     store: &RegistryStore,
     cx: &Cx,
     subject: &Digest,
+    artifact_type: Option<&MediaType>,
 ) -> Result<Vec<Descriptor>> {
-    let mut all = Vec::new();
+    let mut all = list_all(store, cx, subject, artifact_type).await?;
+    // A registry need not filter (§Listing Referrers, `OCI-Filters-Applied`).
+    all.retain(|entry| artifact_type.is_none() || entry.artifact_type() == artifact_type);
+    Ok(all)
+}
+
+async fn list_all(
+    store: &RegistryStore,
+    cx: &Cx,
+    subject: &Digest,
+    artifact_type: Option<&MediaType>,
+) -> Result<Vec<Descriptor>> {
+    let (mut all, mut is_first) = (Vec::new(), true);
     let mut room = store.registry.0.limits.config();
-    let mut next = Some(store.home.endpoint.referrers(&store.home.path, subject));
+    let mut url = store.home.endpoint.referrers(&store.home.path, subject);
+    if let Some(artifact_type) = artifact_type {
+        url.query_pairs_mut()
+            .append_pair("artifactType", artifact_type.as_str());
+    }
+    let mut next = Some(url);
     while let Some(url) = next {
-        let first = all.is_empty();
         let incoming = ask(store, cx, url).await?;
         // Who knows no referrers says that the page is missing; any other error is one.
-        if first && matches!(incoming.status(), 404 | 405 | 501) {
+        if std::mem::take(&mut is_first) && matches!(incoming.status(), 404 | 405 | 501) {
             return Ok(fallback(store, cx, subject).await?.unwrap_or_default());
         }
         let incoming = incoming.expect(&[200]).await?;

@@ -264,6 +264,16 @@ impl RegistryStore {
             .await
     }
 
+    pub(crate) async fn referrers_of_type(
+        &self,
+        cx: &Cx,
+        subject: &Digest,
+        artifact_type: &MediaType,
+    ) -> ocicore::Result<Vec<Descriptor>> {
+        let work = referrers::list(self, cx, subject, Some(artifact_type));
+        self.run(cx, "list", subject, work).await
+    }
+
     async fn delete_manifest(&self, cx: &Cx, name: &Name) -> Result<()> {
         let url = self.home.endpoint.manifest(&self.home.path, name);
         match self.delete_at(cx, url).await {
@@ -316,8 +326,13 @@ impl ImageSource for RegistryStore {
     }
 
     async fn referrers(&self, cx: &Cx, subject: &Digest) -> ocicore::Result<Vec<Descriptor>> {
-        self.run(cx, "list", subject, referrers::list(self, cx, subject))
-            .await
+        self.run(
+            cx,
+            "list",
+            subject,
+            referrers::list(self, cx, subject, None),
+        )
+        .await
     }
 
     fn tags(&self, cx: &Cx) -> BoxStream<Tag> {

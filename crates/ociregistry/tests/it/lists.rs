@@ -6,7 +6,7 @@ use registryd::{Server, storage::MemoryStorage};
 
 use crate::{
     fake::{Fake, Reply},
-    support::{quick, shown, store},
+    support::{at, quick, shown, store},
 };
 
 async fn tags(store: &dyn ImageStore) -> ocicore::Result<Vec<String>> {
@@ -177,6 +177,32 @@ async fn referrers_come_in_pages_and_errors_are_no_empty_list() {
             .map(ocicore::Descriptor::size)
             .collect::<Vec<_>>(),
         [0, 1, 2]
+    );
+
+    let fake = Fake::new(move |_, _| {
+        // Not filtered: the client does it.
+        let other = entry(7).replace("x/y", "x/z");
+        let body = format!(r#"{{"manifests":[{},{other}]}}"#, entry(3));
+        Reply::new(200).body(body)
+    })
+    .await;
+    let (kind, repository) = ("x/z".parse().unwrap(), at(&fake));
+    let listed = registry
+        .referrers_of_type(&cx, &repository, &subject, &kind)
+        .await
+        .unwrap();
+    assert_eq!(
+        listed
+            .iter()
+            .map(ocicore::Descriptor::size)
+            .collect::<Vec<_>>(),
+        [7]
+    );
+    assert_eq!(
+        fake.lines(),
+        [format!(
+            "GET /v2/a/b/referrers/{subject}?artifactType=x%2Fz"
+        )]
     );
 
     for (status, asked) in [(401, 1), (403, 1), (400, 1), (500, 3)] {

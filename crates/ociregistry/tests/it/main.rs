@@ -7,6 +7,7 @@ mod conformance;
 mod fake;
 mod faults;
 mod lists;
+mod mtls;
 mod pull;
 mod push;
 mod support;
