@@ -10,6 +10,7 @@
 
 mod input;
 mod measure;
+mod registry_client;
 mod repack;
 mod table;
 
@@ -22,7 +23,8 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 const HELP: &str = "\
 Usage: cargo xtask bench NAME [--quick] [--json]
 
-  repack    zips to layers, beside unzip + tar, pigz, bsdtar and zip + tar + flate2
+  repack           zips to layers, beside unzip + tar, pigz, bsdtar and zip + tar + flate2
+  registry-client  images to docker-registry and back, beside skopeo and oci-client
 
   --quick   small input, nothing judged
   --json    the table and all samples as JSON
@@ -40,6 +42,9 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = env::args_os().skip(1).collect();
     let result = match args.first().and_then(|first| first.to_str()) {
         Some(measure::WRAPPER) => measure::wrapper(&args[1..]).map(|()| ExitCode::SUCCESS),
+        Some(registry_client::WORKER) => {
+            registry_client::work(&args[1..]).map(|()| ExitCode::SUCCESS)
+        }
         Some(repack::BASELINE) => repack::baseline(&args[1..]).map(|()| ExitCode::SUCCESS),
         _ => bench(&args),
     };
@@ -64,6 +69,7 @@ fn bench(args: &[OsString]) -> Result<ExitCode> {
         }
     }
     let table: Table = match name {
+        Some("registry-client") => registry_client::bench(options)?,
         Some("repack") => repack::bench(options)?,
         _ => {
             eprintln!("{HELP}");

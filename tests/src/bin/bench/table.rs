@@ -112,6 +112,12 @@ impl Table {
         let theirs = (peer, shown(theirs), theirs as f64);
         self.row(figure, (shown(us), us as f64), theirs, bar);
     }
+
+    /// A number of ours, of which no more than `limit` are allowed.
+    pub(crate) fn count(&mut self, figure: &str, us: u64, limit: u64) {
+        let limit = ("limit", limit.to_string(), limit as f64);
+        self.row(figure, (us.to_string(), us as f64), limit, Bar::AtMost(1.0));
+    }
 }
 
 impl fmt::Display for Table {
