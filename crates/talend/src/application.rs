@@ -38,6 +38,9 @@ use crate::{
     rewrite,
 };
 
+/// What images have next to applications.
+const RESERVED: [&str; 3] = ["bin", "config", "jars"];
+
 /// One job of an application.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -295,6 +298,13 @@ impl Application {
 /// [`Error::NoEntrypoint`], [`Error::NoJob`] if there is none.
 pub fn merge(cx: &Cx, inputs: Vec<JobInput>, spec: &MergeSpec) -> Result<Application> {
     job::check_name("application name", &spec.name)?;
+    if RESERVED.contains(&spec.name.as_str()) {
+        return Err(Error::Name {
+            what: "application name",
+            value: spec.name.clone(),
+            expected: "images have `bin`, `config` and `jars` next to applications",
+        });
+    }
     let mut merging = Merging::prepare(cx, inputs, spec)?;
     merging.place(cx)?;
     merging.finish()

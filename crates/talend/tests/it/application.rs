@@ -313,6 +313,7 @@ fn every_message() {
     ));
     all.push_str(&fails(vec![input("a")], &MergeSpec::new("my orders")));
     all.push_str(&fails(vec![input("a").with_context("Prod")], &orders));
+    all.push_str(&fails(vec![input("a")], &MergeSpec::new("jars")));
     let mut unsafe_job = input("a");
     insert(
         &mut unsafe_job.tree,
