@@ -27,6 +27,10 @@ use crate::{
     storage::Storage,
 };
 
+/// Bytes that a connection reads ahead at most. Larger chunks save no time, and many uploads at
+/// once shall not take much memory.
+const BUFFER: usize = 128 << 10;
+
 /// A running server. It stops when dropped, at once; [`Server::shutdown`] lets requests end.
 #[derive(Debug)]
 pub struct Server {
@@ -276,6 +280,7 @@ async fn speak(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.limits.header_time)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service_fn(answer));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

@@ -80,7 +80,8 @@ async fn any_range_is_read() {
             let object = storage.open(&name, range.clone()).await.unwrap().unwrap();
             assert_eq!(object.meta.size, 1_000_000);
             let parts: Vec<Bytes> = object.body.try_collect().await.unwrap();
-            let (start, end) = (range.start as usize, range.end as usize);
+            let at = |offset: u64| usize::try_from(offset).unwrap();
+            let (start, end) = (at(range.start), at(range.end));
             assert_eq!(parts.concat(), &content[start..end]);
         }
         let beyond = storage.open(&name, 2_000_000..3_000_000).await.unwrap();

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Bytes that are written in one step, while the next are received.
-const BATCH: usize = 512 << 10;
+const BATCH: usize = 256 << 10;
 
 /// A file that grows. It is locked, so that one process and one task holds it.
 #[derive(Debug)]
