@@ -39,7 +39,6 @@
 mod activate;
 mod commit;
 mod confine;
-mod directory;
 mod error;
 pub mod install;
 mod lock;

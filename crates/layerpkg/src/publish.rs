@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -11,7 +12,11 @@ use ocicore::{
     Cx, Digest, FileBlob, Image, ImageBuilder, Layer, Platform, Reference, Repositories,
     SizeLimits, Tag, copy,
 };
-use repack::{Mtime, Pattern, Tree, layer};
+use repack::{
+    Ignore, Mtime, Pattern, Tree,
+    dir::{self, Attributes},
+    layer,
+};
 use serde::Serialize;
 
 use crate::{Error, PackageName, Result, Version, confine, install::VERSION_LABEL, tools};
@@ -111,7 +116,8 @@ pub struct Outcome {
     pub copied: copy::Done,
 }
 
-/// Reads the names and modes in a directory, not the content.
+/// Reads the names and modes in a directory, not the content. What its `.dockerignore` says is
+/// left out; modes stay.
 ///
 /// # Errors
 /// [`Error::Package`] if it cannot be read, [`Error::Empty`], [`Error::Escape`] and
@@ -198,9 +204,22 @@ impl Plan {
     }
 }
 
+/// What is left out, as by `docker build`.
+const IGNORE_FILE: &str = ".dockerignore";
+
 /// The directory with nothing in it that depends on the machine.
 fn read(cx: &Cx, path: &Path, created: SystemTime) -> Result<Tree> {
-    let mut tree = crate::directory::open(path).map_err(failed(path))?;
+    let file = path.join(IGNORE_FILE);
+    let ignore = match fs::read_to_string(&file) {
+        Ok(text) => Ignore::parse(&text).map_err(failed(path))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ignore::default(),
+        Err(error) => return Err(Error::file("read", file)(error)),
+    };
+    let options = dir::Options::default()
+        .with_ignore(ignore)
+        .with_attributes(Attributes::OfDisk);
+    let tree = dir::open(cx, path, &options, &SizeLimits::default());
+    let mut tree = tree.map_err(failed(path))?;
     if tree.is_empty() {
         return Err(Error::Empty {
             path: path.to_owned(),

@@ -31,7 +31,8 @@ enum Command {
     #[command(after_help = "Example:
   layerpkg publish engine registry.example/team/engine:1.2.0
 
-SOURCE_DATE_EPOCH sets all times; without it they are one second after the epoch.")]
+What DIRECTORY/.dockerignore says is left out. SOURCE_DATE_EPOCH sets all times; without it they are
+one second after the epoch.")]
     Publish(Publish),
     /// Install a package
     #[command(after_help = "Examples:
@@ -39,7 +40,8 @@ SOURCE_DATE_EPOCH sets all times; without it they are one second after the epoch
   layerpkg install registry.example/team/engine@sha256:HEX --use
 
 Any image will do, for example one that `docker build` made from scratch. Programs in its PATH and
-its entry point become tools in PREFIX/bin.")]
+its entry point become tools in PREFIX/bin. These exit with what the program of the active version
+does; with 127 if that has no such program, with 126 if it cannot be run.")]
     Install(Install),
     /// Switch to an installed version
     Use { name: PackageName, version: Version },

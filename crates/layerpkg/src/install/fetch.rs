@@ -113,7 +113,11 @@ fn fetch(cx: &Cx, layer: &Layer, directory: &Path, task: &Task) -> Result<Tree> 
     // Whatever the content is: if it is not the right one, that is what is wrong with it.
     let verified = io::copy(&mut packed, &mut io::sink());
     for result in [verified.map(drop), copied] {
-        result.map_err(|error| failed(error, &digest, packing.name()))?;
+        result.map_err(|error| match error.raw_os_error() {
+            // Of the temporary file; what is fetched has errors of its own.
+            Some(_) => Error::file("write in", directory)(error),
+            None => failed(error, &digest, packing.name()),
+        })?;
     }
     let actual = to.hasher.finish();
     if actual != *layer.diff_id() {

@@ -226,8 +226,8 @@ pub async fn run(cx: &Cx, prefix: &Prefix, plan: Plan) -> Result<Outcome> {
     let taken = shims::add(prefix, &name, &tools)?;
     create_directory(&prefix.package(&name))?;
 
-    if before != Some(digest) {
-        let file = prefix.origin_file(&digest, &name, &version);
+    let file = prefix.origin_file(&digest, &name, &version);
+    if before != Some(digest) || !file.exists() {
         let json = serde_json::to_vec_pretty(&origin).map_err(std::io::Error::from);
         replace_file(&json.map_err(Error::file("write", &file))?, &file)?;
     }
@@ -290,7 +290,9 @@ fn present(
                 && (ours.tag().is_none() || ours.tag() == theirs.tag())
         })
     });
-    Ok(same.map(|one| (one.version, one.digest)))
+    Ok(same
+        .map(|one| (one.version, one.digest))
+        .filter(|(_, digest)| prefix.entry(digest).exists()))
 }
 
 fn link_version(

@@ -287,3 +287,15 @@ async fn a_layer_may_be_compressed_by_zstandard() {
         }
     }
 }
+
+#[tokio::test]
+async fn content_that_was_deleted_comes_back() {
+    let house = House::new();
+    let directory = house.package("1", &["hello"]);
+    house.publish(&directory, "h.io/demo:1.0").await;
+    house.install("h.io/demo:1.0").await.unwrap();
+    let before = house.visible();
+    fs::remove_dir_all(house.prefix.root().join("store")).unwrap();
+    house.install("h.io/demo:1.0").await.unwrap();
+    assert_eq!(house.visible(), before);
+}

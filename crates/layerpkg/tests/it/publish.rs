@@ -1,16 +1,13 @@
 use std::{
     fs,
-    os::unix::{
-        fs::{PermissionsExt, symlink},
-        net::UnixListener,
-    },
+    os::unix::{fs::symlink, net::UnixListener},
     time::{Duration, SystemTime},
 };
 
 use layerpkg::publish::{self, PublishSpec};
 use ocicore::{Class, Cx, Image, Platform, Repositories};
 
-use crate::support::{House, write_program};
+use crate::support::{House, list, write_program};
 
 #[tokio::test]
 async fn the_same_directory_gives_the_same_digest() {
@@ -71,9 +68,13 @@ async fn what_no_install_would_take_is_not_published() {
         let spec = PublishSpec::new(&directory, "h.io/demo:1".parse().unwrap());
         let error = publish::plan(&house.cx, &spec).await.unwrap_err();
         assert_eq!(error.class(), Class::Invalid, "{error}");
-        error
-            .to_string()
-            .replace(directory.to_str().unwrap(), "DIR")
+        let mut text = error.to_string();
+        let mut at = std::error::Error::source(&error);
+        while let Some(cause) = at {
+            text += &format!(": {cause}");
+            at = cause.source();
+        }
+        text.replace(directory.to_str().unwrap(), "DIR")
     };
     let shown = [
         check(&|| {}).await,
@@ -85,11 +86,31 @@ async fn what_no_install_would_take_is_not_published() {
     let spec = PublishSpec::new(house.path("none"), "h.io/demo:1".parse().unwrap());
     let error = publish::plan(&house.cx, &spec).await.unwrap_err();
     assert_eq!(error.class(), Class::NotFound);
-    fs::create_dir(house.path("dark")).unwrap();
     let digest = ocicore::Digest::of(b"x");
     let reference = format!("h.io/demo@{digest}").parse().unwrap();
     let spec = PublishSpec::new(house.package("1", &[]), reference);
     let error = publish::plan(&house.cx, &spec).await.unwrap_err();
     assert_eq!(error.class(), Class::Invalid);
-    fs::set_permissions(house.path("dark"), PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_ignored_is_not_published() {
+    let house = House::new();
+    let directory = house.package("1", &["hello"]);
+    fs::create_dir_all(directory.join("sub/.git/objects")).unwrap();
+    fs::write(directory.join("sub/.git/config"), "x").unwrap();
+    fs::write(
+        directory.join(".dockerignore"),
+        "**/.git\n.dockerignore\nbin/data\n",
+    )
+    .unwrap();
+    house.publish(&directory, "h.io/demo:1").await;
+    let done = house.install("h.io/demo:1").await.unwrap();
+    let mut names = Vec::new();
+    list(
+        &house.prefix.files(&done.name, &done.version),
+        "",
+        &mut names,
+    );
+    insta::assert_snapshot!(names.join("\n"));
 }
