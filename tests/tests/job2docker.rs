@@ -520,6 +520,10 @@ fn the_demo_shows_the_main_job() {
             "push again"
         ]
     );
+    assert_eq!(
+        names[6..],
+        ["upload", "promote", "publish", "install", "chain"]
+    );
     assert!(
         steps[1..6]
             .iter()

@@ -1,5 +1,7 @@
 //! The main job from end to end, without anything but this workspace: what `demo` shows.
 
+mod others;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -33,7 +35,8 @@ pub struct Step {
 }
 
 /// Shows the main job: a Talend job becomes an image, is pushed to a registry, pulled back,
-/// validated and retagged. What is kept is an OCI layout in `keep`.
+/// validated and retagged. Then gating and packages on the same registry, and a chain if there is a
+/// container engine. What is kept is an OCI layout in `keep`.
 ///
 /// # Errors
 /// Of the parts; class `Invalid` if what came back is not what was sent.
@@ -113,6 +116,17 @@ pub async fn run(cx: &Cx, job: &Path, keep: Option<&Path>) -> Result<Vec<Step>> 
         Some(pulled),
         plan.bytes(),
     );
+
+    others::gate(cx, &registry, &reference, &mut steps).await?;
+    others::package(
+        cx,
+        &registry,
+        &address.to_string(),
+        folder.path(),
+        &mut steps,
+    )
+    .await?;
+    others::chain(cx, folder.path(), &mut steps).await?;
     server.shutdown().await;
     Ok(steps.done)
 }
