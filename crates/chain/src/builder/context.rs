@@ -2,23 +2,26 @@
 
 use std::{
     collections::BTreeMap,
-    io::BufWriter,
+    fs,
+    io::{self, BufWriter},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use ocicore::{Blob, Cx, FileBlob};
 use repack::{
-    EntryPath, Tree,
+    Entry, EntryPath, Ignore, Metadata, SizeLimits, Tree,
+    dir::{self, Attributes},
     layer::{self, Compression},
 };
 use tokio::sync::OnceCell;
 
-use super::directory;
 use crate::{Error, Result};
 
 /// Largest context in bytes, before it is spooled; what engines get by default.
 const LIMIT: u64 = 4 << 30;
+/// Largest Dockerfile or ignore file in bytes.
+const TEXT_LIMIT: u64 = 4 << 20;
 /// What a Dockerfile from outside of the context is called in it.
 const OUTSIDE: &str = ".imgchain.Dockerfile";
 
@@ -65,7 +68,7 @@ impl Contexts {
         ignore.push(".dockerignore");
         let ignore = Some(PathBuf::from(ignore)).filter(|ignore| ignore.is_file());
         let key = (absolute.clone(), ignore.clone());
-        let read = cx.blocking(move |cx| directory::read(&cx, &absolute, ignore.as_deref()));
+        let read = cx.blocking(move |cx| read(&cx, &absolute, ignore.as_deref()));
         let read = async { Ok(Arc::new(read.await?)) };
         let tree = self.trees.get(key.clone(), read).await.map_err(failed)?;
 
@@ -91,6 +94,29 @@ impl Contexts {
     }
 }
 
+/// Reads a directory without what its `.dockerignore` keeps out, or `ignore` instead of that.
+/// Modes are those of the disk, for images inherit them; owner and times are of no matter.
+fn read(cx: &Cx, root: &Path, ignore: Option<&Path>) -> repack::Result<Tree> {
+    let usual = root.join(".dockerignore");
+    let ignore = match text(ignore.unwrap_or(&usual)) {
+        Err(repack::Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ignore::default()
+        }
+        text => Ignore::parse(&text?)?,
+    };
+    let options = dir::Options::default()
+        .with_ignore(ignore)
+        .with_attributes(Attributes::OfDisk);
+    let limits = SizeLimits::default().with_unpacked(LIMIT);
+    let mut tree = dir::open(cx, root, &options, &limits)?;
+    for (_, _, metadata) in tree.iter_metadata_mut() {
+        let mode = metadata.mode;
+        *metadata = Metadata::default();
+        metadata.mode = mode;
+    }
+    Ok(tree)
+}
+
 /// Writes a tree to a temporary file, with one more file from elsewhere.
 fn write(cx: &Cx, tree: &Tree, added: Option<(EntryPath, PathBuf)>) -> repack::Result<FileBlob> {
     let with;
@@ -98,18 +124,11 @@ fn write(cx: &Cx, tree: &Tree, added: Option<(EntryPath, PathBuf)>) -> repack::R
         None => tree,
         Some((path, file)) => {
             let mut tree = tree.clone();
-            tree.insert(path, directory::file(&file)?)?;
+            tree.insert(path, Entry::file(text(&file)?))?;
             with = tree;
             &with
         }
     };
-    let size = tree.content_size();
-    if size > LIMIT {
-        return Err(repack::Error::Limit {
-            what: format!("its content of {size} bytes"),
-            limit: LIMIT,
-        });
-    }
     let failed = |source| repack::Error::Io {
         action: "write the build context",
         source,
@@ -120,10 +139,25 @@ fn write(cx: &Cx, tree: &Tree, added: Option<(EntryPath, PathBuf)>) -> repack::R
     let options = layer::Options::default().with_compression(Compression::None);
     let written = layer::write(cx, tree, &options, &mut writer)?;
     drop(writer);
-    Ok(FileBlob::temporary(
-        written.descriptor(),
-        temporary.into_temp_path(),
-    ))
+    let path = temporary.into_temp_path();
+    Ok(FileBlob::temporary(written.descriptor(), path))
+}
+
+/// A Dockerfile or an ignore file.
+fn text(path: &Path) -> repack::Result<String> {
+    let failed = |source| repack::Error::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let size = fs::metadata(path).map_err(failed)?.len();
+    if size > TEXT_LIMIT {
+        return Err(repack::Error::Limit {
+            what: format!("`{}` with {size} bytes", path.display()),
+            limit: TEXT_LIMIT,
+        });
+    }
+    fs::read_to_string(path).map_err(failed)
 }
 
 /// Values that are made once, also if several ask for them at the same time.
@@ -153,11 +187,6 @@ impl<K: Ord, V: Clone> Cache<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use ocicore::Cx;
-    use repack::SizeLimits;
-
     use super::*;
 
     fn names(context: &Context) -> String {
@@ -183,6 +212,9 @@ mod tests {
             fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
             fs::write(root.path().join(path), text).unwrap();
         }
+        // Keys and the like must stay private in the image.
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(root.path().join("src/x"), private).unwrap();
         let contexts = Contexts::new(root.path().to_owned());
         let get = async |file: &str| {
             contexts
@@ -212,6 +244,13 @@ mod tests {
         );
         let own = get("src/own").await;
         assert_eq!((names(&own), &*own.dockerfile), ("own x".to_owned(), "own"));
+        let file = own.blob.file().unwrap();
+        let tree = repack::tar::open(&Cx::default(), file, &SizeLimits::default()).unwrap();
+        let x = &tree.get(&"x".parse().unwrap()).unwrap().metadata;
+        assert_eq!(
+            (x.mode, x.uid, x.mtime),
+            (0o600, 0, repack::Mtime::default())
+        );
         let outside = get("outside").await;
         assert!(names(&outside).starts_with(".dockerignore .imgchain.Dockerfile "));
         assert_eq!(outside.dockerfile, OUTSIDE);

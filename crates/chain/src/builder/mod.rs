@@ -1,9 +1,7 @@
 //! What builds an image.
 
 mod context;
-mod directory;
 mod engine;
-mod ignore;
 
 use std::fmt;
 
