@@ -1,11 +1,7 @@
 //! Turns a zip into an image layer and says what came out and how long it took:
-//! `zip2layer IN.zip OUT.tar.gz [--recompress] [--level N] [--threads N] [--mode GLOB=MODE]…`
+//! `zip2layer IN.zip OUT.tar.gz [--estargz] [--recompress] [--level N] [--threads N] [--mode GLOB=MODE]…`
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "it is a program"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
 use std::{env, error::Error, process::ExitCode, time::Instant};
 
@@ -65,6 +61,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<d
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         let options = parsed.options.clone();
         match argument.as_str() {
+            "--estargz" => {
+                parsed.options = options.with_compression(layer::Compression::Estargz);
+            }
             "--recompress" => {
                 parsed.options = options.with_deflated(layer::Deflated::Recompress);
             }

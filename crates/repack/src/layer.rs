@@ -1,6 +1,6 @@
 //! Trees as image layers (image-spec layer.md).
 
-use std::{io::Write, num::NonZero, thread};
+use std::{collections::BTreeMap, io::Write, num::NonZero, thread};
 
 use ocicore::{Cx, Descriptor, Digest, MediaType};
 
@@ -8,7 +8,9 @@ use crate::{
     Error, Result, Tree,
     write::{
         codec::Codec,
+        estargz,
         pipeline::{self, Settings},
+        plan::Mode,
     },
 };
 
@@ -37,6 +39,8 @@ pub enum Compression {
     /// By gzip, with several members.
     #[default]
     Gzip,
+    /// By gzip, with an index that tells where each file begins, so that it can be pulled lazily: eStargz (version 1).
+    Estargz,
     /// By Zstandard, with several frames.
     #[cfg(feature = "zstd")]
     Zstd,
@@ -67,6 +71,8 @@ pub struct Written {
     pub unpacked_size: u64,
     /// What was written.
     pub media_type: MediaType,
+    /// What its descriptor must say besides: the digest of the index of an eStargz.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Options {
@@ -100,7 +106,7 @@ impl Options {
     pub fn media_type(&self) -> MediaType {
         match self.compression {
             Compression::None => MediaType::OCI_LAYER,
-            Compression::Gzip => MediaType::OCI_LAYER_GZIP,
+            Compression::Gzip | Compression::Estargz => MediaType::OCI_LAYER_GZIP,
             #[cfg(feature = "zstd")]
             Compression::Zstd => MediaType::OCI_LAYER_ZSTD,
         }
@@ -109,7 +115,7 @@ impl Options {
     fn settings(&self) -> Settings {
         let codec = match self.compression {
             Compression::None => Codec::Plain,
-            Compression::Gzip => Codec::Gzip(self.level.unwrap_or(5)),
+            Compression::Gzip | Compression::Estargz => Codec::Gzip(self.level.unwrap_or(5)),
             #[cfg(feature = "zstd")]
             Compression::Zstd => Codec::Zstd(self.level.unwrap_or(3)),
         };
@@ -118,7 +124,10 @@ impl Options {
             .or_else(|| thread::available_parallelism().ok());
         Settings {
             codec,
-            splice: self.compression == Compression::Gzip && self.deflated == Deflated::Splice,
+            mode: Mode {
+                splice: matches!(codec, Codec::Gzip(_)) && self.deflated == Deflated::Splice,
+                indexed: self.compression == Compression::Estargz,
+            },
             threads: threads.unwrap_or(NonZero::<usize>::MIN),
         }
     }
@@ -127,7 +136,11 @@ impl Options {
 impl Written {
     /// Describes it for a manifest.
     pub fn descriptor(&self) -> Descriptor {
-        Descriptor::new(self.media_type.clone(), self.digest, self.size)
+        let descriptor = Descriptor::new(self.media_type.clone(), self.digest, self.size);
+        let annotations = self.annotations.iter();
+        annotations.fold(descriptor, |descriptor, (key, value)| {
+            descriptor.with_annotation(key, value)
+        })
     }
 }
 
@@ -138,7 +151,15 @@ impl Written {
 /// [`Error::Entry`] if an archive lies about a content, [`Error::LinkTarget`], [`Error::Level`], [`Error::Io`] if `to` fails, [`Error::Cancelled`].
 pub fn write(cx: &Cx, tree: &Tree, options: &Options, to: &mut dyn Write) -> Result<Written> {
     let _span = tracing::debug_span!("write_layer", entries = tree.len()).entered();
-    let totals = pipeline::run(cx, tree, options.settings(), to)?;
+    let settings = options.settings();
+    let marked;
+    let tree = if settings.mode.indexed {
+        marked = estargz::marked(tree)?;
+        &marked
+    } else {
+        tree
+    };
+    let totals = pipeline::run(cx, tree, settings, to)?;
     to.flush()
         .map_err(|error| Error::io("write the layer", error))?;
     Ok(Written {
@@ -147,5 +168,9 @@ pub fn write(cx: &Cx, tree: &Tree, options: &Options, to: &mut dyn Write) -> Res
         size: totals.size,
         unpacked_size: totals.unpacked,
         media_type: options.media_type(),
+        annotations: totals
+            .toc
+            .map(|toc| estargz::annotations(&toc, totals.unpacked))
+            .unwrap_or_default(),
     })
 }

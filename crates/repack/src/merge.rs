@@ -169,11 +169,27 @@ impl Merging {
             };
             let went = match to {
                 None => Placed::Dropped,
-                Some(to) => self.place(name, to, entry, policy)?,
+                // A directory that only was made for what is in it changes nothing.
+                Some(to) if tree.is_implied(path) && self.is_dir(&to) => Placed::At(to),
+                Some(to) => {
+                    let is_new = self.tree.get(&to).is_none();
+                    let went = self.place(name, to, entry, policy)?;
+                    if let Placed::At(at) = &went
+                        && is_new
+                        && tree.is_implied(path)
+                    {
+                        self.tree.imply(at.clone());
+                    }
+                    went
+                }
             };
             placed.insert(path.clone(), went);
         }
         Ok(())
+    }
+
+    fn is_dir(&self, path: &EntryPath) -> bool {
+        self.tree.get(path).is_some_and(|entry| entry.kind.is_dir())
     }
 
     fn place(
@@ -189,6 +205,10 @@ impl Merging {
             return Ok(Placed::At(path));
         };
         if there.kind.is_dir() && entry.kind.is_dir() {
+            // One that was only made for what is in it has no mode to keep.
+            if self.tree.is_implied(&path) {
+                self.tree.insert(path.clone(), entry)?;
+            }
             return Ok(Placed::At(path));
         }
         let difference = self.difference(&path, there, &entry)?;
@@ -344,6 +364,17 @@ mod tests {
         assert_eq!(names(&merged.tree), "a b lib lib/x.jar");
         assert_eq!(merged.collisions.len(), 1);
         assert_eq!(merged.collisions[0].difference, Difference::Metadata);
+    }
+
+    #[test]
+    fn a_directory_that_is_listed_counts_more_than_one_that_is_not() {
+        let listed = [("d", Entry::dir().with_mode(0o700))];
+        let made = [("d/x", Entry::file("x"))];
+        for (a, b) in [(&listed[..], &made[..]), (&made, &listed)] {
+            let merged = merged(a, b, &mut |_| panic!("nothing to decide")).unwrap();
+            let mode = merged.tree.get(&path("d")).unwrap().metadata.mode;
+            assert_eq!((names(&merged.tree).as_str(), mode), ("d d/x", 0o700));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod budget;
 pub(crate) mod codec;
+pub(crate) mod estargz;
 pub(crate) mod header;
 pub(crate) mod pipeline;
 pub(crate) mod plan;

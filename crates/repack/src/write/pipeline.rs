@@ -20,11 +20,12 @@ use flate2::Crc;
 use ocicore::{Algorithm, Cx, Digest, Hasher};
 
 use crate::{
-    Error, Fault, Result, Tree,
+    EntryPath, Error, Fault, Result, Tree,
     write::{
         budget::{Budget, Permit},
         codec::{Codec, Encoder},
-        plan::{File, Job, Plan},
+        estargz::{self, Index},
+        plan::{File, Job, Mode, Plan},
         splice::Verifier,
     },
 };
@@ -38,7 +39,7 @@ const WAITING: usize = 2;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) codec: Codec,
-    pub(crate) splice: bool,
+    pub(crate) mode: Mode,
     pub(crate) threads: NonZero<usize>,
 }
 
@@ -49,6 +50,8 @@ pub(crate) struct Totals {
     pub(crate) diff_id: Digest,
     pub(crate) size: u64,
     pub(crate) unpacked: u64,
+    /// Digest of the index, if there is one.
+    pub(crate) toc: Option<Digest>,
 }
 
 /// A piece of the stream: as tar, and compressed if it is.
@@ -57,6 +60,8 @@ struct Chunk<'t> {
     packed: Vec<u8>,
     /// CRC-32 of ranges of files that are stored in their archive, in order.
     sums: Vec<Sum<'t>>,
+    /// The file whose content it is, if it is nothing else.
+    of: Option<&'t EntryPath>,
     permit: Option<Arc<Permit>>,
 }
 
@@ -78,7 +83,7 @@ enum Sent<'t> {
 /// Writes the tree to `to`, in order.
 pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) -> Result<Totals> {
     let plan = Mutex::new(Source {
-        plan: Plan::new(tree, settings.splice)?,
+        plan: Plan::new(tree, settings.mode)?,
         stopped: false,
     });
     let budget = Budget::new(IN_FLIGHT);
@@ -98,15 +103,20 @@ pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) 
             running: Crc::new(),
             size: 0,
             unpacked: 0,
+            index: settings.mode.indexed.then(Index::default),
         };
+        let mut toc = None;
         let result = if settings.codec == Codec::Plain {
-            let raw = None;
-            writing.all(&jobs, raw).map(|()| None)
+            writing.all(&jobs, None).map(|()| None)
         } else {
             // Chunks of one job and of the next may wait here, all of which have their permits.
             let (raw, received) = sync_channel(2 * WAITING);
             let hashing = scope.spawn(move || hash(&received));
-            let result = writing.all(&jobs, Some(raw));
+            let result = writing.all(&jobs, Some(&raw)).and_then(|()| {
+                toc = writing.end(tree, settings.codec, &raw)?;
+                Ok(())
+            });
+            drop(raw);
             match (result, hashing.join()) {
                 (Ok(()), Ok(diff_id)) => Ok(Some(diff_id)),
                 (Err(error), _) => Err(error),
@@ -125,6 +135,7 @@ pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) 
             diff_id: diff_id.unwrap_or(digest),
             size: writing.size,
             unpacked: writing.unpacked,
+            toc,
         })
     })
 }
@@ -184,6 +195,7 @@ fn work<'t>(
         let out = work::Out {
             sender: &sender,
             permit: Arc::new(permit),
+            of: job.content_of(),
         };
         let last = match tools.run(&job, &out) {
             Ok(()) => Sent::End,
@@ -203,18 +215,40 @@ struct Writing<'a> {
     running: Crc,
     size: u64,
     unpacked: u64,
+    index: Option<Index>,
 }
 
 impl Writing<'_> {
+    /// Writes the index and the footer, if there is one; returns its digest.
+    fn end(&mut self, tree: &Tree, codec: Codec, raw: &SyncSender<Raw>) -> Result<Option<Digest>> {
+        let Some(index) = self.index.take() else {
+            return Ok(None);
+        };
+        let (content, toc) = index.toc(tree)?;
+        let mut packed = Encoder::new(codec)?.encode(&content)?;
+        packed.extend(estargz::footer(self.size));
+        self.chunk(
+            Chunk {
+                raw: content,
+                packed,
+                sums: Vec::new(),
+                of: None,
+                permit: None,
+            },
+            Some(raw),
+        )?;
+        Ok(Some(toc))
+    }
+
     fn all(
         &mut self,
         jobs: &Receiver<Receiver<Sent<'_>>>,
-        raw: Option<SyncSender<Raw>>,
+        raw: Option<&SyncSender<Raw>>,
     ) -> Result<()> {
         for job in jobs {
             loop {
                 match job.recv() {
-                    Ok(Sent::Chunk(chunk)) => self.chunk(chunk, raw.as_ref())?,
+                    Ok(Sent::Chunk(chunk)) => self.chunk(chunk, raw)?,
                     Ok(Sent::End) => break,
                     Ok(Sent::Failed(error)) => return Err(error),
                     Err(_) => return Err(died()),
@@ -229,8 +263,12 @@ impl Writing<'_> {
             raw: content,
             packed,
             sums,
+            of,
             permit,
         } = chunk;
+        if let (Some(index), Some(path)) = (&mut self.index, of) {
+            index.add(path, self.size, &content);
+        }
         for sum in sums {
             self.running.combine(&sum.crc);
             if sum.last {

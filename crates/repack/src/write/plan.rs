@@ -51,6 +51,16 @@ pub(crate) struct File<'t> {
     pub(crate) content: &'t Content,
 }
 
+/// How a tree is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mode {
+    /// Deflate streams are copied.
+    pub(crate) splice: bool,
+    /// The content of each file begins a member and shares it with nothing, and there is no end:
+    /// an index follows.
+    pub(crate) indexed: bool,
+}
+
 /// The jobs of a tree, in order.
 #[derive(Debug)]
 pub(crate) struct Plan<'t> {
@@ -59,7 +69,7 @@ pub(crate) struct Plan<'t> {
     /// Files that have a hard link before them in the order, and the first such: a reader must
     /// find the content there.
     moved: BTreeMap<&'t EntryPath, &'t EntryPath>,
-    splice: bool,
+    mode: Mode,
     jobs: VecDeque<Job<'t>>,
     glue: Vec<Part<'t>>,
     glue_size: u64,
@@ -67,8 +77,7 @@ pub(crate) struct Plan<'t> {
 }
 
 impl<'t> Plan<'t> {
-    /// With `splice`, deflate streams are copied.
-    pub(crate) fn new(tree: &'t Tree, splice: bool) -> Result<Self> {
+    pub(crate) fn new(tree: &'t Tree, mode: Mode) -> Result<Self> {
         let mut moved = BTreeMap::new();
         for (path, entry) in tree {
             let Kind::Hardlink(target) = &entry.kind else {
@@ -92,7 +101,7 @@ impl<'t> Plan<'t> {
             tree,
             entries: tree.iter(),
             moved,
-            splice,
+            mode,
             jobs: VecDeque::new(),
             glue: Vec::new(),
             glue_size: 0,
@@ -111,7 +120,9 @@ impl<'t> Plan<'t> {
                 None if self.ended => return Ok(None),
                 None => {
                     self.ended = true;
-                    self.bytes(header::end());
+                    if !self.mode.indexed {
+                        self.bytes(header::end());
+                    }
                     self.flush(false);
                 }
             }
@@ -166,8 +177,14 @@ impl<'t> Plan<'t> {
         let size = content.size();
         self.header(path, Type::File(size), metadata)?;
         let file = File { path, content };
+        let Mode { splice, indexed } = self.mode;
+        if indexed && size > 0 {
+            self.flush(false);
+        }
         match &content.0 {
-            Repr::Deflated { compressed, .. } if self.splice && size > SMALL => {
+            Repr::Deflated { compressed, .. }
+                if splice && (size > SMALL || indexed && size > 0) =>
+            {
                 self.flush(false);
                 self.jobs
                     .push_back(if size.saturating_add(*compressed) <= WHOLE {
@@ -203,6 +220,9 @@ impl<'t> Plan<'t> {
                     self.flush(true);
                 }
             }
+        }
+        if indexed && size > 0 {
+            self.flush(false);
         }
         self.bytes(vec![0; header::padding(size)]);
         Ok(())
@@ -248,7 +268,20 @@ impl<'t> Plan<'t> {
     }
 }
 
-impl Job<'_> {
+impl<'t> Job<'t> {
+    /// The file whose content it is, if it is nothing else.
+    pub(crate) fn content_of(&self) -> Option<&'t EntryPath> {
+        match self {
+            Self::Splice(file) | Self::SpliceStream(file) | Self::Recompress(file) => {
+                Some(file.path)
+            }
+            Self::Glue { parts, .. } => match &parts[..] {
+                [Part::Content(file, _)] => Some(file.path),
+                _ => None,
+            },
+        }
+    }
+
     /// Bytes that it needs in memory while it runs and until its result is written.
     pub(crate) fn cost(&self) -> usize {
         let bytes = match self {

@@ -253,14 +253,14 @@ fn content_that_lies() {
         ),
         (
             "large, with junk",
-            one(Member::deflated("x", &text(20 << 20, 1)).with(|m| {
+            one(Member::deflated("x", &text(32 << 20, 1)).with(|m| {
                 m.data.push(0);
                 m.compressed += 1;
             })),
         ),
         (
             "large, wrong crc",
-            one(Member::deflated("x", &text(20 << 20, 1)).with(|m| m.crc ^= 1)),
+            one(Member::deflated("x", &text(32 << 20, 1)).with(|m| m.crc ^= 1)),
         ),
     ];
     insta::assert_snapshot!(refused(cases));

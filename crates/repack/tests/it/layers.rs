@@ -131,7 +131,7 @@ fn recompressed_layers_do_not_depend_on_who_made_the_zip() {
 
 #[test]
 fn large_streams_are_copied_piece_by_piece() {
-    let content = text(20 << 20, 5);
+    let content = text(32 << 20, 5);
     let tree = index_zip(build(&[Member::deflated("big", &content)])).unwrap();
     let layer = gzip(&tree);
     assert!(memchr::memmem::find(&layer, &deflate(&content)).is_some());

@@ -5,6 +5,7 @@
 mod dirs;
 mod edits;
 mod errors;
+mod estargz;
 mod extraction;
 mod hostile_tar;
 mod hostile_zip;

@@ -7,7 +7,7 @@ use flate2::Crc;
 
 use super::{Chunk, Sent, Sum, SyncSender};
 use crate::{
-    Content, Error, Result,
+    Content, EntryPath, Error, Result,
     content::Repr,
     write::{
         budget::Permit,
@@ -29,6 +29,8 @@ pub(super) struct Tools {
 pub(super) struct Out<'a, 't> {
     pub(super) sender: &'a SyncSender<Sent<'t>>,
     pub(super) permit: Arc<Permit>,
+    /// The file whose content it is.
+    pub(super) of: Option<&'t EntryPath>,
 }
 
 impl<'t> Out<'_, 't> {
@@ -37,6 +39,7 @@ impl<'t> Out<'_, 't> {
             raw,
             packed,
             sums,
+            of: self.of,
             permit: Some(Arc::clone(&self.permit)),
         };
         // Nobody reads any more only after another error, or when cancelled.

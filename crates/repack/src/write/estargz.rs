@@ -1,0 +1,296 @@
+//! The index of eStargz: where the content of each file begins, so that a reader can fetch one
+//! (stargz-snapshotter docs/estargz.md, version 1).
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use ocicore::{Algorithm, Digest, Hasher};
+use serde::Serialize;
+
+use crate::{
+    Entry, EntryPath, Error, Kind, Metadata, Mtime, Result, Tree,
+    write::header::{self, Type},
+};
+
+/// The index is a file of this name, which therefore no other file may have.
+const TOC: &str = "stargz.index.json";
+/// Says that nothing is worth to be fetched before it is asked for.
+const LANDMARK: &str = ".no.prefetch.landmark";
+const OTHER_LANDMARK: &str = ".prefetch.landmark";
+
+/// What the index says of the contents that were written.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    files: BTreeMap<EntryPath, Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    offset: u64,
+    hasher: Hasher,
+}
+
+/// An entry of the index; names and order of the fields as the Go library has them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TocEntry {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "is_zero")]
+    size: u64,
+    #[serde(rename = "modtime")]
+    modified: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    link_name: String,
+    mode: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    uid: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    gid: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    offset: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    dev_major: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    dev_minor: u64,
+    /// Values in base 64.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    xattrs: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunk_digest: Option<Digest>,
+}
+
+#[derive(Serialize)]
+struct Toc {
+    version: u32,
+    entries: Vec<TocEntry>,
+}
+
+/// The tree with the landmark, and without names that are the format's own.
+pub(crate) fn marked(tree: &Tree) -> Result<Tree> {
+    let mut tree = tree.clone();
+    for name in [TOC, LANDMARK, OTHER_LANDMARK] {
+        tree.remove(&EntryPath::parse(name.as_bytes())?);
+    }
+    // Its content is fixed by the format.
+    let landmark = Entry::file(vec![0xf]);
+    tree.insert(EntryPath::parse(LANDMARK.as_bytes())?, landmark)?;
+    Ok(tree)
+}
+
+/// What the descriptor of the layer must say.
+pub(crate) fn annotations(toc: &Digest, unpacked: u64) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (
+            "containerd.io/snapshot/stargz/toc.digest".to_owned(),
+            toc.to_string(),
+        ),
+        (
+            "io.containers.estargz.uncompressed-size".to_owned(),
+            unpacked.to_string(),
+        ),
+    ])
+}
+
+/// An empty gzip member of 51 bytes, which says in an extra field where the index begins.
+pub(crate) fn footer(toc: u64) -> Vec<u8> {
+    let mut footer = vec![0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
+    let place = format!("{toc:016x}STARGZ");
+    footer.extend([26, 0, b'S', b'G', 22, 0]);
+    footer.extend(place.as_bytes());
+    // An empty stored block, then CRC-32 and size of nothing.
+    footer.extend([1, 0, 0, 0xff, 0xff]);
+    footer.extend([0; 8]);
+    footer
+}
+
+impl Index {
+    /// A piece of a file's content goes to this offset; the first one counts.
+    pub(crate) fn add(&mut self, path: &EntryPath, offset: u64, raw: &[u8]) {
+        if let Some(file) = self.files.get_mut(path) {
+            file.hasher.update(raw);
+            return;
+        }
+        let mut hasher = Algorithm::Sha256.hasher();
+        hasher.update(raw);
+        self.files.insert(path.clone(), Written { offset, hasher });
+    }
+
+    /// The index as the last file of the tar, with its end; and the digest of the index.
+    pub(crate) fn toc(self, tree: &Tree) -> Result<(Vec<u8>, Digest)> {
+        let mut written: BTreeMap<_, _> = self
+            .files
+            .into_iter()
+            .map(|(path, file)| (path, (file.offset, file.hasher.finish())))
+            .collect();
+        // As the plan does it: the first name of a file has the content.
+        let mut first: BTreeMap<&EntryPath, &EntryPath> = BTreeMap::new();
+        for (path, entry) in tree {
+            if let Kind::Hardlink(target) = &entry.kind
+                && path < target
+            {
+                first.entry(target).or_insert(path);
+            }
+        }
+        let mut entries = Vec::new();
+        for (path, entry) in tree {
+            let (target, owner) = match &entry.kind {
+                Kind::Hardlink(target) => (Some(target), tree.get(target).unwrap_or(entry)),
+                Kind::File(_) => (Some(path), entry),
+                _ => (None, entry),
+            };
+            let holder = target.map(|target| first.get(target).copied().unwrap_or(target));
+            entries.push(match holder {
+                Some(holder) if holder != path => TocEntry {
+                    link_name: text(holder)?,
+                    ..TocEntry::new(text(path)?, "hardlink", &owner.metadata)
+                },
+                _ => describe(path, owner, written.remove(path))?,
+            });
+        }
+        let toc = Toc {
+            version: 1,
+            entries,
+        };
+        let json =
+            serde_json::to_vec(&toc).map_err(|error| Error::io("write the index", error.into()))?;
+        let mut out = Vec::new();
+        let path = EntryPath::parse(TOC.as_bytes())?;
+        let metadata = Metadata {
+            mode: 0o444,
+            ..Metadata::default()
+        };
+        let size = json.len() as u64;
+        header::append(&mut out, &path, Type::File(size), &metadata).map_err(|fault| {
+            Error::Entry {
+                path: path.to_string(),
+                offset: 0,
+                fault,
+            }
+        })?;
+        out.extend_from_slice(&json);
+        out.resize(out.len() + header::padding(size), 0);
+        out.extend(header::end());
+        Ok((out, Digest::of(&json)))
+    }
+}
+
+fn describe(path: &EntryPath, entry: &Entry, written: Option<(u64, Digest)>) -> Result<TocEntry> {
+    let name = text(path)?;
+    let new = |kind| TocEntry::new(name.clone(), kind, &entry.metadata);
+    Ok(match &entry.kind {
+        Kind::File(content) => {
+            let digest = written.map(|(_, digest)| digest);
+            TocEntry {
+                size: content.size(),
+                offset: written.map_or(0, |(offset, _)| offset),
+                digest,
+                chunk_digest: digest,
+                ..new("reg")
+            }
+        }
+        Kind::Dir => TocEntry {
+            name: format!("{name}/"),
+            ..new("dir")
+        },
+        Kind::Symlink(target) => TocEntry {
+            link_name: String::from_utf8_lossy(target).into_owned(),
+            ..new("symlink")
+        },
+        Kind::CharDevice(device) | Kind::BlockDevice(device) => TocEntry {
+            dev_major: device.major.into(),
+            dev_minor: device.minor.into(),
+            ..new(if matches!(entry.kind, Kind::CharDevice(_)) {
+                "char"
+            } else {
+                "block"
+            })
+        },
+        Kind::Fifo => new("fifo"),
+        Kind::Hardlink(_) => new("hardlink"),
+    })
+}
+
+impl TocEntry {
+    fn new(name: String, kind: &'static str, metadata: &Metadata) -> Self {
+        let xattrs = metadata.xattrs.iter().map(|(name, value)| {
+            let name = String::from_utf8_lossy(name).into_owned();
+            (name, STANDARD.encode(value))
+        });
+        Self {
+            name,
+            kind,
+            size: 0,
+            modified: rfc3339(metadata.mtime),
+            link_name: String::new(),
+            mode: metadata.mode,
+            uid: metadata.uid,
+            gid: metadata.gid,
+            offset: 0,
+            dev_major: 0,
+            dev_minor: 0,
+            xattrs: xattrs.collect(),
+            digest: None,
+            chunk_digest: None,
+        }
+    }
+}
+
+/// JSON has no bytes.
+fn text(path: &EntryPath) -> Result<String> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| Error::Path {
+        path: path.to_string(),
+        fault: crate::PathFault::Encoding,
+    })
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Whole seconds in UTC, with years of four digits as the format has them.
+fn rfc3339(mtime: Mtime) -> String {
+    let seconds = mtime.seconds.clamp(-62_135_596_800, 253_402_300_799);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Days to date by eras of 400 years that begin in March, so that leap days come last.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        for (seconds, expected) in [
+            (1, "1970-01-01T00:00:01Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_700_000_000, "2023-11-14T22:13:20Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (i64::MIN, "0001-01-01T00:00:00Z"),
+            (i64::MAX, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(Mtime::from_seconds(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn the_footer_has_its_size() {
+        assert_eq!(footer(0x1234).len(), 51);
+    }
+}
