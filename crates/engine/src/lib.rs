@@ -28,6 +28,11 @@
 //! exit.success()?;
 //! ```
 
+#![cfg_attr(
+    not(feature = "docker"),
+    expect(dead_code, reason = "it is the implementations that read the specs")
+)]
+
 #[cfg(feature = "docker")]
 pub mod docker;
 mod error;

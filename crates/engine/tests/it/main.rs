@@ -11,3 +11,5 @@ mod bench;
 mod cases;
 #[cfg(feature = "docker")]
 mod faults;
+#[cfg(feature = "tls")]
+mod tls;
