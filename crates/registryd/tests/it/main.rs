@@ -6,6 +6,7 @@ mod client;
 mod collect;
 mod crash;
 mod operation;
+mod peers;
 mod proxy;
 mod pull;
 mod push;
