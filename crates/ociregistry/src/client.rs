@@ -60,7 +60,7 @@ impl Registry {
     /// each tag. Its bytes and media type stay as they are.
     ///
     /// # Errors
-    /// Of class `NotFound` if it is not there; others of [`Error`].
+    /// Of class `NotFound` if it is not there; others of [`Error`](crate::Error).
     pub async fn retag(
         &self,
         cx: &Cx,
@@ -76,7 +76,7 @@ impl Registry {
     /// What a reference names now, by one `HEAD`.
     ///
     /// # Errors
-    /// Of class `NotFound` if it is not there; others of [`Error`].
+    /// Of class `NotFound` if it is not there; others of [`Error`](crate::Error).
     pub async fn resolve(&self, cx: &Cx, reference: &Reference) -> ocicore::Result<Descriptor> {
         let store = self.repository(reference.repository())?;
         store.resolve(cx, &reference.name()).await
