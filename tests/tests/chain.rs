@@ -126,14 +126,13 @@ impl Drop for Chain {
         if self.host.is_none() {
             return;
         }
+        // By their names, for an image that others are built on cannot be removed by its id.
         let reference = format!("--filter=reference={}/*", self.name);
-        let listed = run(self
-            .docker()
-            .args(["image", "ls", "--quiet", "--no-trunc", &reference]));
-        let mut ids: Vec<_> = listed.stdout.lines().collect();
-        ids.dedup();
-        if !ids.is_empty() {
-            run(self.docker().args(["image", "rm", "--force"]).args(ids));
+        let format = "--format={{.Repository}}:{{.Tag}}";
+        let listed = run(self.docker().args(["image", "ls", format, &reference]));
+        let names: Vec<_> = listed.stdout.lines().collect();
+        if !names.is_empty() {
+            run(self.docker().args(["image", "rm"]).args(names));
         }
     }
 }
