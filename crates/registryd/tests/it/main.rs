@@ -5,6 +5,7 @@ mod auth;
 mod client;
 mod collect;
 mod crash;
+mod errors;
 mod operation;
 mod peers;
 mod proxy;
