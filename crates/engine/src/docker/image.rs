@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use bollard::query_parameters::{
     ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
@@ -98,7 +100,10 @@ impl Docker {
             let found = self.api().list_images(Some(options.clone())).await;
             match found.map_err(|error| deed.bollard(error)) {
                 // Podman stumbles over an image that is removed at the same time.
-                Err(Error::NotFound { .. }) if tries < 10 => tries += 1,
+                Err(Error::NotFound { .. }) if tries < 20 => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(10) * tries).await;
+                }
                 found => break found?,
             }
         };
