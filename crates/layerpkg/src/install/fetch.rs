@@ -83,6 +83,7 @@ pub(super) async fn tree(cx: &Cx, image: &Image, directory: &Path) -> Result<Tre
 fn fetch(cx: &Cx, layer: &Layer, directory: &Path, task: &Task) -> Result<Tree> {
     let descriptor = layer.blob().descriptor();
     let (digest, limits) = (*descriptor.digest(), SizeLimits::default());
+    let _span = tracing::debug_span!("fetch_layer", %digest).entered();
     let packing = packing(descriptor)?;
     let content = verified(layer.blob().open(0..descriptor.size()), descriptor);
     let mut packed = Counted {

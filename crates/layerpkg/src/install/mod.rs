@@ -376,6 +376,7 @@ fn sweep(staging: &Path) -> Result<()> {
         if let Some(hex) = name.strip_suffix(".lock")
             && let Some(lock) = Lock::try_acquire(&path)?
         {
+            tracing::debug!(hex, "removing what a killed install left");
             remove_directory(&staging.join(hex))?;
             lock.remove()?;
         }
