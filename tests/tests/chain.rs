@@ -12,6 +12,9 @@ use e2e::{Outcome, peer, program, real_data, run};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Paths with their texts.
+type Files<'a> = &'a [(&'a str, &'a str)];
+
 /// A project whose images nobody else has, removed in the end.
 struct Chain {
     root: TempDir,
@@ -21,7 +24,7 @@ struct Chain {
 }
 
 impl Chain {
-    fn new(test: &str, files: &[(&str, &str)]) -> Self {
+    fn new(test: &str, files: Files<'_>) -> Self {
         let chain = Self {
             root: tempfile::Builder::new().prefix(test).tempdir().unwrap(),
             name: format!("gantry-{test}-{}", id()),
@@ -160,7 +163,7 @@ impl Report {
     fn id(&self, image: &str) -> String {
         let name = format!("{}/{image}", self.name);
         let images = self.images.as_array().unwrap().iter();
-        let mut found = images.filter(|image| image["image"] == Value::from(&*name));
+        let mut found = images.filter(|image| image["image"] == *name);
         found.next().unwrap()["id"]
             .as_str()
             .unwrap_or_default()
@@ -170,7 +173,7 @@ impl Report {
 
 /// base <- run <- app <- web, run <- tool, base <- lib; web also takes from lib; alone; other <- alone.
 /// Children come before their parents.
-const EIGHT: &[(&str, &str)] = &[
+const EIGHT: Files<'_> = &[
     (
         "docker/IMAGES.json",
         r#"{"images": [
@@ -361,7 +364,7 @@ fn the_usual_mistakes_are_told_and_nothing_is_done() {
 ]}"#;
     let good = r#"{"images": [{"tag": "NAME/base:1", "dockerfile": "Dockerfile"}]}"#;
     let scratch = ("Dockerfile", "FROM scratch\n");
-    let cases: [(&str, &[(&str, &str)], &[&str]); 8] = [
+    let cases: [(&str, Files<'_>, &[&str]); 8] = [
         ("wrong directory", &[("src/x", "")], &["build"]),
         (
             "wrong path",
