@@ -1,5 +1,5 @@
 //! The server's own port: keys and uploads, no images. Links, tags, referrers and garbage
-//! collection are written once above it, in [`crate::links`].
+//! collection are written once above it.
 
 use std::{fmt, ops::Range, str::FromStr, sync::Arc, time::SystemTime};
 

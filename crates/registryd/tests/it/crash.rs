@@ -18,6 +18,7 @@ use registryd::{
 };
 use reqwest::Client;
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::client::descriptor;
 
@@ -98,12 +99,21 @@ fn push(round: u32, client: usize, number: usize) -> Push {
 }
 
 /// Pushes until the server is gone.
-async fn client(http: &Client, address: SocketAddr, name: (u32, usize), log: &Mutex<Vec<Push>>) {
+async fn client(
+    http: &Client,
+    address: SocketAddr,
+    name: (u32, usize),
+    log: &Mutex<Vec<Push>>,
+    count: &watch::Sender<usize>,
+) {
     for number in 0.. {
         let mut push = push(name.0, name.1, number);
         let sent = send(http, address, &push).await;
         push.acknowledged = sent.is_ok();
         log.lock().unwrap().push(push);
+        if sent.is_ok() {
+            count.send_modify(|n| *n += 1);
+        }
         if sent.is_err() {
             return;
         }
@@ -170,10 +180,15 @@ async fn kills_lose_nothing() {
         .await;
 
         let log = Mutex::new(Vec::new());
-        let clients = (0..4).map(|n| client(&http, addresses[n % 2], (round, n), &log));
+        let count = watch::Sender::new(0);
+        let clients = (0..4).map(|n| client(&http, addresses[n % 2], (round, n), &log, &count));
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let moment = Duration::from_micros(u64::from(random >> 16) % 120_000);
+        let moment = Duration::from_micros(u64::from(random >> 16) % 40_000);
+        // At times before anything was acknowledged, at times after some.
+        let wanted = (random >> 8) as usize % 4;
+        let mut acknowledged = count.subscribe();
         let killer = async {
+            acknowledged.wait_for(|n| *n >= wanted).await.unwrap();
             tokio::time::sleep(moment).await;
             drop(servers);
         };
