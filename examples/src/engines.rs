@@ -44,7 +44,12 @@ pub fn log(common: Common) -> Log {
 
 impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
-        Self::new(error.class(), error)
+        let hint = error.hint().map(|hint| hint.to_string());
+        let failure = Self::new(error.class(), error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
     }
 }
 

@@ -57,7 +57,7 @@ impl Publish {
 /// Arguments of `layerpkg install`.
 #[derive(clap::Args, Debug)]
 pub struct Install {
-    /// The image: [HOST/]PATH[:TAG][@DIGEST]
+    /// The image: `[HOST/]PATH[:TAG][@DIGEST]`
     pub reference: Reference,
     /// What to call the package [default: the last component of PATH]
     #[arg(long)]

@@ -1,5 +1,4 @@
 //! An application of the Python package index becomes an image that runs without a network.
-#![expect(clippy::unwrap_used, reason = "tests fail by panics")]
 
 use std::process::Command;
 

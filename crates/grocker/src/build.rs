@@ -181,7 +181,7 @@ async fn compile(
     let compiled = run.and_then(engine::Exit::success);
     compiled.map_err(|source| Error::Compile {
         release: release.to_string(),
-        source,
+        source: source.into(),
     })?;
     let out = engine
         .copy_out(cx, container.get(), COMPILED)

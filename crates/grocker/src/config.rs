@@ -170,9 +170,7 @@ const BUILT_IN: &[(&str, &str)] = &[
 fn from_yaml<T: de::DeserializeOwned>(file: &str, text: &str) -> Result<T> {
     serde_saphyr::from_str(text).map_err(|error| Error::Config {
         file: file.to_owned(),
-        place: error
-            .location()
-            .map(|at| (at.line() as u64, at.column() as u64)),
+        place: error.location().map(|at| (at.line(), at.column())),
         source: without_place(&error.without_snippet().to_string()).into(),
     })
 }
@@ -204,26 +202,26 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 /// A scalar as text: YAML reads `8080` as a number.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Text {
+enum Scalar {
     Text(String),
     Integer(i64),
     Number(f64),
     Truth(bool),
 }
 
-impl From<Text> for String {
-    fn from(text: Text) -> Self {
-        match text {
-            Text::Text(text) => text,
-            Text::Integer(number) => number.to_string(),
-            Text::Number(number) => number.to_string(),
-            Text::Truth(truth) => truth.to_string(),
+impl From<Scalar> for String {
+    fn from(scalar: Scalar) -> Self {
+        match scalar {
+            Scalar::Text(text) => text,
+            Scalar::Integer(number) => number.to_string(),
+            Scalar::Number(number) => number.to_string(),
+            Scalar::Truth(truth) => truth.to_string(),
         }
     }
 }
 
 fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let list = Option::<Vec<Text>>::deserialize(deserializer)?.unwrap_or_default();
+    let list = Option::<Vec<Scalar>>::deserialize(deserializer)?.unwrap_or_default();
     Ok(list.into_iter().map(Into::into).collect())
 }
 
@@ -234,8 +232,8 @@ fn text_map<'de, D: Deserializer<'de>>(
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Either {
-        Map(BTreeMap<String, Text>),
-        List(Vec<Text>),
+        Map(BTreeMap<String, Scalar>),
+        List(Vec<Scalar>),
     }
     match Option::<Either>::deserialize(deserializer)? {
         None => Ok(BTreeMap::new()),

@@ -54,7 +54,7 @@ pub enum Error {
         /// The release.
         release: String,
         /// The compiler's end.
-        source: engine::Error,
+        source: Box<engine::Error>,
     },
     /// The compiler made no wheels.
     #[error("compiling `{release}` gave no wheels")]
@@ -70,7 +70,7 @@ pub enum Error {
         /// An image or container.
         subject: String,
         /// The engine's own error.
-        source: engine::Error,
+        source: Box<engine::Error>,
     },
     /// The build context or the wheels could not be packed.
     #[error("cannot pack {what}")]
@@ -131,7 +131,7 @@ impl Error {
         move |source| Self::Engine {
             action,
             subject: subject.to_string(),
-            source,
+            source: source.into(),
         }
     }
 }

@@ -149,7 +149,7 @@ fn zipped(folder: &Path, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> 
         }
         fs::create_dir_all(&tree)?;
         make(&tree)?;
-        let half = folder.join(format!("{name}.half.zip"));
+        let half = folder.join(format!("half-{name}.zip"));
         run(Command::new("zip")
             .args(["-q", "-r", "-X"])
             .arg(&half)
