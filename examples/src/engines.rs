@@ -44,7 +44,7 @@ pub fn log(common: Common) -> Log {
 
 impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
-        let hint = error.hint().map(|hint| hint.to_string());
+        let hint = error.hint();
         let failure = Self::new(error.class(), error);
         match hint {
             Some(hint) => failure.with_hint(hint),

@@ -11,20 +11,18 @@ use crate::{Digest, Error, Result};
 const TEMPORARY: &str = ".tmp-";
 
 impl Layout {
-    /// The file whose lock guards the layout: it is there from the start and never replaced.
-    pub(super) fn marker(&self) -> Result<File> {
-        let path = self.root.join("oci-layout");
-        File::open(&path).map_err(|error| self.io("open", &path, error))
+    /// What is locked to guard the layout: its directory, which is there from the start and is
+    /// never replaced.
+    pub(super) fn guard(&self) -> io::Result<File> {
+        File::open(&self.root)
     }
 
     /// A temporary file, locked as long as it is open, so that [`Layout::sweep`] knows that its
     /// writer lives.
     pub(super) fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
         // Sweepers hold the lock alone, so that none comes between creation and locking.
-        let marker = File::open(self.root.join("oci-layout"));
-        if let Ok(marker) = &marker {
-            marker.lock_shared()?;
-        }
+        let guard = self.guard()?;
+        guard.lock_shared()?;
         let file = tempfile::Builder::new()
             .prefix(TEMPORARY)
             .tempfile_in(&self.root)?;
@@ -34,12 +32,12 @@ impl Layout {
 
     /// Removes temporary files of writers that are gone.
     pub(super) fn sweep(&self) -> Result<()> {
-        let marker = self.marker()?;
-        // Somebody writes; another time, then.
-        if marker.try_lock().is_err() {
-            return Ok(());
-        }
         let sweep = || {
+            let guard = self.guard()?;
+            // Somebody writes; another time, then.
+            if guard.try_lock().is_err() {
+                return Ok(());
+            }
             for entry in fs::read_dir(&self.root)? {
                 let path = entry?.path();
                 if is_temporary(&path)
@@ -54,7 +52,7 @@ impl Layout {
         sweep().map_err(|error| self.io("clean", &self.root, error))
     }
 
-    /// Writes a file of the root directory as a whole.
+    /// Writes a file of the root directory as a whole; the caller holds the lock alone.
     pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut file = tempfile::Builder::new()
             .prefix(TEMPORARY)

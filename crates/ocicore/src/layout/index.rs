@@ -16,9 +16,11 @@ impl Layout {
         &self,
         edit: impl FnOnce(&mut Vec<Value>) -> Result<()>,
     ) -> Result<()> {
-        let lock = self.marker()?;
-        lock.lock()
-            .map_err(|error| self.io("lock", &self.root, error))?;
+        let lock = || {
+            let guard = self.guard()?;
+            guard.lock().map(|()| guard)
+        };
+        let _guard = lock().map_err(|error| self.io("lock", &self.root, error))?;
         let mut index = self.read_index()?;
         let list = index.entry("manifests").or_insert_with(|| json!([]));
         if list.is_null() {

@@ -32,7 +32,7 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// An OCI image layout on disk (image-spec image-layout.md).
 ///
 /// Content is written to a temporary file, synced and renamed; `index.json` is replaced as a whole
-/// under a lock on the file `oci-layout`, so that several processes may write. A kill at any
+/// under a lock on the directory, so that several processes may write. A kill at any
 /// moment leaves the old state or the new one. What earlier writers left behind is removed by
 /// [`Layout::open_or_create`].
 ///
@@ -91,6 +91,12 @@ impl Layout {
         };
         let create = || {
             fs::create_dir_all(&layout.root)?;
+            let guard = layout.guard()?;
+            guard.lock()?;
+            // Somebody else may have made it meanwhile.
+            if layout.root.join("oci-layout").exists() {
+                return Ok(());
+            }
             if fs::read_dir(&layout.root)?.any(|entry| {
                 entry.is_ok_and(|e| {
                     let name = e.file_name();
