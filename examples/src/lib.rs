@@ -16,7 +16,7 @@ mod place;
 mod progress;
 mod run;
 
-pub use engines::{connect, log};
+pub use engines::{connect, engine_keychain, log};
 pub use exit::{EXIT_CODES, exit_code};
 pub use failure::{Failure, Result};
 pub use images::{registry, source_date_epoch};

@@ -95,6 +95,18 @@ pub enum Origin {
     Unknown,
 }
 
+impl Plan {
+    /// Hosts of the registries from which images come that the chain does not build, sorted.
+    pub fn external_hosts(&self) -> BTreeSet<String> {
+        let parents = self.steps.iter().flat_map(|step| &step.parents);
+        parents
+            .filter(|parent| parent.origin == Origin::External)
+            .filter_map(|parent| parent.image.parse::<Reference>().ok())
+            .map(|reference| reference.repository().host().to_owned())
+            .collect()
+    }
+}
+
 impl Step {
     /// Its first name, as short as it can be written, or its key.
     pub fn label(&self) -> String {

@@ -70,7 +70,8 @@ pub struct Wheel {
     pub digest: Digest,
 }
 
-/// Finds out what the image below all stages is now, pulling it if the engine does not have it.
+/// Finds out what the image below all stages is now, pulling it if the engine does not have it;
+/// `options` hold the credentials for that.
 ///
 /// # Errors
 /// [`Error::Engine`] if it is not to be had.
@@ -78,14 +79,14 @@ pub async fn resolve_base(
     cx: &Cx,
     engine: &dyn ContainerEngine,
     reference: &Reference,
+    options: &TransferOptions,
     log: &Log,
 ) -> Result<Base> {
     let name = ImageName::from(reference.clone());
     let id = match engine.inspect_image(cx, &name).await {
         Ok(info) => info.id,
         Err(error) if error.class() == Class::NotFound => {
-            let options = TransferOptions::default();
-            let pulled = engine.pull(cx, reference, &options, log).await;
+            let pulled = engine.pull(cx, reference, options, log).await;
             pulled.map_err(Error::engine("pull", reference))?
         }
         Err(error) => return Err(Error::engine("find", reference)(error)),

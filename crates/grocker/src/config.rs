@@ -20,6 +20,9 @@ pub struct Config {
     /// System packages of the application.
     #[serde(deserialize_with = "null_is_default")]
     pub dependencies: Dependencies,
+    /// Package repositories beside those of the image, by name.
+    #[serde(deserialize_with = "null_is_default")]
+    pub repositories: BTreeMap<String, PackageRepository>,
     /// Volumes of the runner.
     #[serde(deserialize_with = "texts")]
     pub volumes: Vec<String>,
@@ -35,6 +38,8 @@ pub struct Config {
     pub image_base_name: Option<String>,
     /// Command of the application that containers run; `grocker-runner` by default.
     pub entrypoint_name: Option<String>,
+    /// Read for the original's sake: a digest is always told.
+    pub manifest: bool,
     /// Constraints for pip, as the text of a constraints file.
     pub pip_constraint: Option<String>,
 }
@@ -53,6 +58,17 @@ pub struct Runtime {
     /// System packages that all applications of this runtime get.
     #[serde(deserialize_with = "null_is_default")]
     pub dependencies: Dependencies,
+}
+
+/// A package repository of the distribution.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PackageRepository {
+    /// For apt a line of sources.list(5), `deb URI SUITE COMPONENT…`; for apk an address.
+    pub uri: String,
+    /// The public key that signs it: ASCII-armored for apt, PEM for apk.
+    pub key: String,
 }
 
 /// System packages by when they are needed.

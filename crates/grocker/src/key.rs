@@ -17,7 +17,7 @@ impl Key {
         below: &Digest,
         platform: &Platform,
         dockerfile: &str,
-        files: &[(&str, &str)],
+        files: &[(String, String)],
     ) -> Self {
         let parts = json!([below, platform.to_string(), dockerfile, files]);
         Self(Digest::of(parts.to_string().as_bytes()))

@@ -32,7 +32,7 @@ mod release;
 mod stage;
 
 pub use build::{BuildOptions, Built, Wheel, build, resolve_base};
-pub use config::{Config, Dependencies, Runtime};
+pub use config::{Config, Dependencies, PackageRepository, Runtime};
 pub use error::{Error, Result};
 pub use key::Key;
 pub use plan::{Base, Plan, plan};

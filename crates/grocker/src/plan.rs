@@ -72,6 +72,7 @@ mod tests {
     fn all_stages_are_planned() {
         let config = "dependencies: {run: [libpq5, ca-certificates], build: [gcc]}\n\
             ports: [8080]\nvolumes: [/media]\nenvs: {GREETING: 'say \"$HOME\" \\'}\n\
+            repositories: {nginx: {uri: 'deb http://nginx.example/debian bookworm nginx', key: 'KEY'}}\n\
             entrypoint_name: my-app\ndocker_image_prefix: localhost:5000/team\n";
         let plan = planned(config, b"1");
         let stages = [&plan.base, &plan.compiler, &plan.runner];
@@ -115,6 +116,8 @@ mod tests {
             "entrypoint_name: 'a b'",
             "dependencies: {run: ['x; rm']}",
             "docker_image_prefix: 'Bad Prefix'",
+            "repositories: {x: {uri: \"deb http://h' x\"}}",
+            "repositories: {'a b': {uri: 'deb http://h x y'}}",
         ] {
             let config = Config::parse("x", text).unwrap();
             let error = plan(&config, &release, &base, &Platform::host()).unwrap_err();

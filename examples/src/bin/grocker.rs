@@ -3,7 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use examples::{Common, EXIT_CODES, Result, Shell, completions, connect, log, print, run};
+use engine::TransferOptions;
+use examples::{
+    Common, EXIT_CODES, Result, Shell, completions, connect, engine_keychain, log, print, run,
+};
 use grocker::{BuildOptions, Built, Config, Plan, Release};
 use ocicore::{Cx, Reference};
 
@@ -90,7 +93,9 @@ async fn build_image(cx: &Cx, common: Common, build: Build) -> Result<()> {
         None => config.chosen_runtime()?.image.parse()?,
     };
     let (engine, log) = (connect(cx, "grocker").await?, log(common));
-    let base = grocker::resolve_base(cx, &*engine, &reference, &log).await?;
+    let keychain = engine_keychain(cx, [reference.repository().host()]).await?;
+    let pull = TransferOptions::default().keychain(keychain);
+    let base = grocker::resolve_base(cx, &*engine, &reference, &pull, &log).await?;
     let platform = engine.version(cx).await?.platform;
     let plan = grocker::plan(&config, &build.release, &base, &platform)?;
     if build.dry_run {

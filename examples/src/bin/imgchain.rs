@@ -5,7 +5,7 @@ use std::{num::NonZero, process::ExitCode, sync::Arc};
 use chain::{EngineBuilder, RunOptions};
 use clap::{Parser, Subcommand};
 use examples::{
-    Common, EXIT_CODES, Result, Shell, completions, connect,
+    Common, EXIT_CODES, Result, Shell, completions, connect, engine_keychain,
     imgchain::{self, Request},
     print, run,
 };
@@ -90,7 +90,10 @@ async fn build(mut cx: Cx, common: Common, build: &Build) -> Result<()> {
         // Bars and lines would overwrite each other.
         cx = cx.with_progress(Arc::new(NoBars));
     }
-    let builder = EngineBuilder::new(connect(&cx, "imgchain").await?, project.root());
+    let hosts = plan.external_hosts();
+    let keychain = engine_keychain(&cx, hosts.iter().map(String::as_str)).await?;
+    let engine = connect(&cx, "imgchain").await?;
+    let builder = EngineBuilder::new(engine, project.root()).with_keychain(keychain);
     let report = chain::run(&cx, &plan, &builder, &options).await?;
     print(common, &report, imgchain::render_report)?;
     imgchain::check(&report)

@@ -241,6 +241,7 @@ fn image(
         labels,
         working_dir,
         user,
+        volumes,
         ..
     } = &plan.image;
     for (key, value) in env {
@@ -248,6 +249,9 @@ fn image(
     }
     for (key, value) in labels {
         builder = builder.label(key, value);
+    }
+    for volume in volumes {
+        builder = builder.volume(volume);
     }
     let job = format!("job2docker {}", file_name(&request.zip));
     let builder = builder.append(layer.with_created_by(job));

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use engine::{
     ContainerEngine,
     log::Log,
-    spec::{self, BuildSpec, Cache, ImageId, Pull},
+    spec::{self, BuildSpec, Cache, ImageId, Keychain, Pull},
 };
 use ocicore::Cx;
 
@@ -19,6 +19,7 @@ use crate::{BuildFlags, Error, Plan, Result, Step, Switch, file::BuilderType};
 pub struct EngineBuilder {
     engine: Arc<dyn ContainerEngine>,
     contexts: Contexts,
+    keychain: Keychain,
 }
 
 impl EngineBuilder {
@@ -27,7 +28,14 @@ impl EngineBuilder {
         Self {
             engine,
             contexts: Contexts::new(root.into()),
+            keychain: Keychain::default(),
         }
+    }
+
+    /// With credentials of the registries from which base images come.
+    pub fn with_keychain(mut self, keychain: Keychain) -> Self {
+        self.keychain = keychain;
+        self
     }
 
     /// Refuses a plan with images that no engine builds from a Dockerfile; for this none is needed.
@@ -64,6 +72,7 @@ impl Builder for EngineBuilder {
         if step.buildkit.is_some() {
             spec = spec.builder(spec::Builder::BuildKit);
         }
+        spec = spec.keychain(self.keychain.clone());
         for tag in &step.tags {
             spec = spec.tag(tag.clone());
         }

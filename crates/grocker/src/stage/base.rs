@@ -1,6 +1,6 @@
 use ocicore::Platform;
 
-use super::{Stage, USER, install, kept_name};
+use super::{Stage, USER, install, kept_name, text};
 use crate::{Base, Config, Key, Result};
 
 /// The image that compiler and runner share, so that the libraries match.
@@ -13,10 +13,12 @@ pub(crate) fn base(config: &Config, from: &Base, platform: &Platform) -> Result<
         .chain(&config.dependencies.run)
         .map(String::as_str)
         .collect();
+    let (repositories, files) = repositories(config)?;
     let dockerfile = format!(
         "FROM {reference}\n\
          LABEL grocker.image.role=\"base\"\n\
          ENV LANG=\"C.UTF-8\"\n\
+         {repositories}\
          {install}\
          RUN set -eu; \\\n\
          \x20   if ! id {USER} >/dev/null 2>&1; then \\\n\
@@ -29,12 +31,42 @@ pub(crate) fn base(config: &Config, from: &Base, platform: &Platform) -> Result<
         reference = from.reference,
         install = install(&packages)?,
     );
-    let key = Key::new(&from.id, platform, &dockerfile, &[]);
+    let key = Key::new(&from.id, platform, &dockerfile, &files);
     Ok(Stage {
         role: "base",
         name: kept_name(config, "base", key)?,
         key,
         dockerfile,
-        files: Vec::new(),
+        files,
     })
+}
+
+/// Adds the package repositories, each with the key that signs it and no other (apt-key is gone
+/// from Debian 13).
+fn repositories(config: &Config) -> Result<(String, Vec<(String, String)>)> {
+    let (mut dockerfile, mut files) = (String::new(), Vec::new());
+    for (name, repository) in &config.repositories {
+        text::repository(name, &repository.uri)?;
+        let key = format!("{name}.key");
+        let deb = repository
+            .uri
+            .strip_prefix("deb ")
+            .unwrap_or(&repository.uri)
+            .trim();
+        dockerfile += &format!(
+            "COPY {key} /tmp/{key}\n\
+             RUN set -eu; \\\n\
+             \x20   if [ -d /etc/apt ]; then \\\n\
+             \x20       mkdir -p /etc/apt/keyrings; \\\n\
+             \x20       mv /tmp/{key} /etc/apt/keyrings/{name}.asc; \\\n\
+             \x20       echo 'deb [signed-by=/etc/apt/keyrings/{name}.asc] {deb}' \\\n\
+             \x20           > /etc/apt/sources.list.d/{name}.list; \\\n\
+             \x20   else \\\n\
+             \x20       mv /tmp/{key} /etc/apk/keys/{name}.rsa.pub; \\\n\
+             \x20       echo '@{name} {deb}' >> /etc/apk/repositories; \\\n\
+             \x20   fi\n"
+        );
+        files.push((key, repository.key.clone()));
+    }
+    Ok((dockerfile, files))
 }

@@ -44,7 +44,7 @@ pub(crate) fn compiler(config: &Config, base: &Stage, platform: &Platform) -> Re
         base = base.name,
         install = install(&packages)?,
     );
-    let files = vec![("compile.sh", SCRIPT)];
+    let files = vec![("compile.sh".to_owned(), SCRIPT.to_owned())];
     let key = Key::new(base.key.digest(), platform, &dockerfile, &files);
     Ok(Stage {
         role: "compiler",

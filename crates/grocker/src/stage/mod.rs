@@ -32,7 +32,7 @@ pub struct Stage {
     /// The instructions.
     pub dockerfile: String,
     /// Files beside the Dockerfile: name and content.
-    pub files: Vec<(&'static str, &'static str)>,
+    pub files: Vec<(String, String)>,
 }
 
 /// How the application is compiled, in a container of the compiler image.

@@ -19,6 +19,30 @@ pub(super) fn package(name: &str) -> Result<()> {
     )
 }
 
+/// Name and line of a package repository, which go into a quoted word of a shell.
+pub(super) fn repository(name: &str, uri: &str) -> Result<()> {
+    let good = !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    check(
+        good,
+        "repository name",
+        name,
+        "expected letters, digits, `_` and `-`",
+    )?;
+    let good = !uri.is_empty()
+        && uri
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'\'' && b != b'\\' || b == b' ');
+    check(
+        good,
+        "repository",
+        uri,
+        "expected one line, as of sources.list, without quotes",
+    )
+}
+
 /// `PORT[/PROTOCOL]`.
 pub(super) fn port(port: &str) -> Result<()> {
     let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));

@@ -69,6 +69,23 @@ impl Credentials {
         Self(Kind::Bearer(Secret::new(token)))
     }
 
+    /// User name and password, for whoever logs in by other means than this client, such as a
+    /// container engine.
+    pub fn as_basic(&self) -> Option<(&str, &str)> {
+        match &self.0 {
+            Kind::Basic { username, password } => Some((username, password.expose())),
+            _ => None,
+        }
+    }
+
+    /// The identity token, likewise.
+    pub fn as_identity_token(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::Identity(token) => Some(token.expose()),
+            _ => None,
+        }
+    }
+
     /// Nothing to log in with: these are never sent.
     pub(crate) fn is_empty(&self) -> bool {
         match &self.0 {
