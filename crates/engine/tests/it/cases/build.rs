@@ -9,7 +9,7 @@ use bytes::Bytes;
 use engine::{
     EngineKind, Error,
     log::Event,
-    spec::{BuildSpec, Builder, Cache, Secret, SshAgent},
+    spec::{BuildSpec, Builder, Cache, Pull, Secret, SshAgent},
 };
 use futures_util::{StreamExt, stream};
 use ocicore::{Blob, BoxStream, Class, Cx, Descriptor, MediaType, conformance::peer::peer};
@@ -187,6 +187,60 @@ pub(crate) async fn earlier_results_are_taken_or_not(bench: Arc<Bench>) {
     assert_ne!(first, third);
     bench.remove(first).await;
     bench.remove(third).await;
+}
+
+pub(crate) async fn platform_and_pull_policy_are_asked_for(bench: Arc<Bench>) {
+    let text = "FROM scratch\nCOPY Dockerfile /\n";
+    for builder in [Builder::Classic, Builder::BuildKit] {
+        // The classic builder of Docker 20.10 names the platform of what it pulls only.
+        let foreign = match (bench.kind, builder) {
+            (EngineKind::Docker, Builder::Classic) => continue,
+            _ => bench
+                .dockerfile(text)
+                .platform("linux/arm64".parse().unwrap()),
+        };
+        let foreign = bench.build(&foreign.builder(builder)).await.unwrap();
+        let info = bench.engine.inspect_image(&bench.cx, &foreign.into()).await;
+        assert_eq!(info.unwrap().platform.architecture(), "arm64");
+        bench.remove(foreign).await;
+    }
+
+    // A base that the engine has and no registry does.
+    let base = bench.image("FROM BASE\nLABEL y=1\n").await;
+    let name: ocicore::Reference = format!("127.0.0.1:1/{}:1", bench.name("base"))
+        .parse()
+        .unwrap();
+    bench
+        .engine
+        .tag(&bench.cx, &base.into(), &name)
+        .await
+        .unwrap();
+    let text = format!("FROM {name}\nLABEL z=1\n");
+    let kept = bench.build(&bench.dockerfile(&text)).await.unwrap();
+    let asked = bench.dockerfile(&text).pull(Pull::Always);
+    let error = bench.build(&asked).await.unwrap_err();
+    assert_ne!(error.class(), Class::Cancelled, "{error:?}");
+    bench.remove(kept).await;
+    bench.remove(base).await;
+}
+
+pub(crate) async fn an_images_layers_serve_as_earlier_results(bench: Arc<Bench>) {
+    let tag = bench.reference("cache");
+    let text = format!("FROM BASE\nRUN echo {tag} > /x\n");
+    let spec = bench.dockerfile(&text).tag(tag.clone());
+    let first = bench.build(&spec).await.unwrap();
+    bench.events();
+    let spec = bench.dockerfile(&text).cache_from(tag);
+    let second = bench.build(&spec).await.unwrap();
+    let events = bench.events();
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Cached { .. })),
+        "{events:?}"
+    );
+    assert_eq!(first, second);
+    bench.remove(first).await;
 }
 
 pub(crate) async fn hosts_and_network_are_set(bench: Arc<Bench>) {

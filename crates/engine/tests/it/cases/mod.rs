@@ -30,6 +30,8 @@ suite![
     build::a_large_context_is_refused,
     build::a_broken_context_is_told,
     build::earlier_results_are_taken_or_not,
+    build::platform_and_pull_policy_are_asked_for,
+    build::an_images_layers_serve_as_earlier_results,
     build::hosts_and_network_are_set,
     build::secrets_are_in_no_layer,
     build::a_cache_mount_survives,
