@@ -33,12 +33,22 @@ impl Bars {
 
 impl Progress for Bars {
     fn start(&self, id: TaskId, label: &str, total: Option<u64>) {
+        let counted = ["entries", "images", "jobs"];
+        let counted = label
+            .rsplit(' ')
+            .next()
+            .is_some_and(|unit| counted.contains(&unit));
         let (bar, template) = match total {
+            Some(total) if counted => (
+                ProgressBar::new(total),
+                "{prefix:>14} {wide_bar} {pos:>10}/{len}",
+            ),
             Some(total) => (
                 ProgressBar::new(total),
-                "{prefix:>10} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec:>12}",
+                "{prefix:>14} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec:>12}",
             ),
-            None => (ProgressBar::no_length(), "{prefix:>10} {spinner} {bytes}"),
+            None if counted => (ProgressBar::no_length(), "{prefix:>14} {spinner} {pos}"),
+            None => (ProgressBar::no_length(), "{prefix:>14} {spinner} {bytes}"),
         };
         let style = ProgressStyle::with_template(template);
         let bar = bar.with_prefix(label.to_owned());

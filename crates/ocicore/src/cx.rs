@@ -21,7 +21,8 @@ pub struct Cancelled;
 ///
 /// Called from several threads at once, and often: an implementation must be quick.
 pub trait Progress: fmt::Debug + Send + Sync {
-    /// A piece of work begins; `total` in the unit of its label, bytes unless it says otherwise.
+    /// A piece of work begins. It is counted in bytes, unless the last word of the label names
+    /// another unit: `entries`, `images` or `jobs`.
     fn start(&self, id: TaskId, label: &str, total: Option<u64>);
     /// `done` of the total is done; never less than before.
     fn advance(&self, id: TaskId, done: u64);
@@ -170,7 +171,7 @@ impl Cx {
         .await
     }
 
-    /// A piece of work with progress; `total` in bytes unless the label says otherwise.
+    /// A piece of work with progress, counted as [`Progress::start`] says.
     pub fn task(&self, label: &str, total: Option<u64>) -> Task {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = TaskId(NEXT.fetch_add(1, Ordering::Relaxed));

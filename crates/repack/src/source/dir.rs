@@ -79,7 +79,7 @@ pub fn open(
         limits,
         tree: Tree::new(),
         unpacked: 0,
-        task: cx.task("index", None),
+        task: cx.task("index entries", None),
     };
     walking.directory(path.as_ref(), None)?;
     Ok(walking.tree)

@@ -77,7 +77,7 @@ pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tr
     if archive.has_duplicate_names() {
         return Err(duplicate(&headers));
     }
-    let task = cx.task("index", Some(count));
+    let task = cx.task("index entries", Some(count));
     let metadata = archive.metadata();
     let mut indexing = Indexing {
         source: &source,
