@@ -188,7 +188,9 @@ async fn kills_lose_nothing() {
         let wanted = (random >> 8) as usize % 4;
         let mut acknowledged = count.subscribe();
         let killer = async {
-            acknowledged.wait_for(|n| *n >= wanted).await.unwrap();
+            // Clients that gave up acknowledge no more; then the moment alone decides.
+            let enough = acknowledged.wait_for(|n| *n >= wanted);
+            drop(tokio::time::timeout(Duration::from_secs(5), enough).await);
             tokio::time::sleep(moment).await;
             drop(servers);
         };
