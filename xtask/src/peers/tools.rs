@@ -67,6 +67,18 @@ const TOOLS: &[Tool] = &[
         prints: "mmdebstrap",
     },
     Tool {
+        key: "MVN",
+        program: "mvn",
+        args: &["-B", "--version"],
+        prints: "Apache Maven",
+    },
+    Tool {
+        key: "NGINX",
+        program: "nginx",
+        args: &["-V"],
+        prints: "nginx version",
+    },
+    Tool {
         key: "PIGZ",
         program: "pigz",
         args: &["--version"],
