@@ -192,6 +192,16 @@ pub struct Opened {
     _folder: Option<tempfile::TempDir>,
 }
 
+#[cfg(test)]
+impl Opened {
+    pub(crate) fn of(image: Image) -> Self {
+        Self {
+            image,
+            _folder: None,
+        }
+    }
+}
+
 /// Whose the things are that are made at an engine.
 const OWNER: &str = "job2docker";
 

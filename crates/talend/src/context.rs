@@ -8,6 +8,7 @@ use repack::Tree;
 use crate::{
     Error, Result,
     job::{ContextFile, Job, MAX_TEXT},
+    options::ConvertOptions,
     properties::{self, Properties},
 };
 
@@ -99,8 +100,21 @@ pub fn contexts(tree: &Tree, job: &Job) -> Result<Vec<Context>> {
     Ok(contexts)
 }
 
+/// Checks that the chosen context is there, and gives variables of it the other values of the
+/// options; of the context that the launcher asks for if none is chosen.
+pub(crate) fn apply(tree: &mut Tree, job: &Job, options: &ConvertOptions) -> Result<()> {
+    let chosen = options.context.as_deref();
+    let chosen = chosen.map(|name| choose(job, name)).transpose()?;
+    if options.overrides.iter().next().is_some() {
+        let default = || choose(job, job.default_context().unwrap_or("Default"));
+        let file = chosen.map_or_else(default, Ok)?;
+        override_values(tree, file, &options.overrides)?;
+    }
+    Ok(())
+}
+
 /// The job's own context of that name.
-pub(crate) fn choose<'j>(job: &'j Job, context: &str) -> Result<&'j ContextFile> {
+fn choose<'j>(job: &'j Job, context: &str) -> Result<&'j ContextFile> {
     let mut own = job.contexts.iter().filter(|file| file.own);
     own.find(|file| file.context == context)
         .ok_or_else(|| Error::NoContext {
@@ -115,12 +129,8 @@ pub(crate) fn choose<'j>(job: &'j Job, context: &str) -> Result<&'j ContextFile>
         })
 }
 
-/// Gives variables of a context other values; warns of secrets among them.
-pub(crate) fn override_values(
-    tree: &mut Tree,
-    file: &ContextFile,
-    values: &Properties,
-) -> Result<()> {
+/// Gives variables of a context other values.
+fn override_values(tree: &mut Tree, file: &ContextFile, values: &Properties) -> Result<()> {
     let text = tree.read(&file.path, MAX_TEXT)?;
     let edited = replaced(&text, &parse(file, &text)?, values);
     tree.replace(&file.path, Bytes::from(edited).into())?;
@@ -128,7 +138,7 @@ pub(crate) fn override_values(
 }
 
 /// Warnings of the secrets that are in the job's context files.
-pub(crate) fn secrets(contexts: &[Context]) -> Vec<String> {
+pub fn secrets(contexts: &[Context]) -> Vec<String> {
     let mut warnings = Vec::new();
     for context in contexts {
         for variable in context.variables.iter().filter(|one| one.is_secret()) {

@@ -3,7 +3,7 @@ use repack::{Entry, EntryPath, Mtime, Tree};
 
 use crate::{
     Result,
-    context::{Context, contexts},
+    context::{self, Context, contexts},
     edit::Edited,
     entrypoint::{ExecForm, NeedsShell},
     image::ImageConfig,
@@ -68,7 +68,8 @@ pub struct Inspection {
     pub job: Job,
     /// What [`convert`] would do to its launchers.
     pub report: Report,
-    /// Contexts with their variables; secrets are not shown.
+    /// Contexts with their variables, which have the values that the options give them; secrets are
+    /// not shown.
     pub contexts: Vec<Context>,
 }
 
@@ -132,7 +133,8 @@ impl Converted {
 /// unsafe. `file_name` is that of the archive.
 ///
 /// # Errors
-/// As [`Job::discover`], and [`Error::Text`](crate::Error::Text) if a context file cannot be parsed.
+/// As [`Job::discover`], [`Error::Text`](crate::Error::Text) if a context file cannot be parsed, and
+/// [`Error::NoContext`](crate::Error::NoContext).
 pub fn inspect(
     cx: &Cx,
     tree: &Tree,
@@ -142,6 +144,7 @@ pub fn inspect(
     let job = Job::discover(tree, file_name)?;
     let mut tree = tree.clone();
     let edited = Edited::edit(cx, &mut tree, &job, options)?;
+    context::apply(&mut tree, &job, options)?;
     Ok(Inspection {
         contexts: contexts(&tree, &job)?,
         job,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ocicore::{Digest, RepositoryPath, Tag};
 
-use crate::{Error, Result};
+use crate::{Error, Result, job::ArchiveName};
 
 /// Longest component that [`image_name`] makes.
 const MAX_COMPONENT: usize = 128;
@@ -83,6 +83,19 @@ pub fn image_names<'j>(
         names.insert(job, name);
     }
     Ok(names)
+}
+
+/// The job that the file name of its archive names: what comes before the version at its end. The
+/// original calls its archives so, `<Job>.tgz`.
+///
+/// ```
+/// use talend::naming::archive_job;
+///
+/// assert_eq!(archive_job("load_2_10.3.zip"), "load_2");
+/// assert_eq!(archive_job("load-0.1.0-20180620.090617-2.zip"), "load");
+/// ```
+pub fn archive_job(file_name: &str) -> String {
+    ArchiveName::parse(file_name).job
 }
 
 /// The tag for a job's version; what a tag may not have becomes `-`.

@@ -57,13 +57,7 @@ impl Prepared {
         if let Some(metadata) = tree.metadata_mut(&job.launcher) {
             metadata.mode = 0o755;
         }
-        let chosen = options.context.as_deref();
-        let chosen = chosen.map(|name| context::choose(&job, name)).transpose()?;
-        if options.overrides.iter().next().is_some() {
-            let default = || context::choose(&job, job.default_context().unwrap_or("Default"));
-            let file = chosen.map_or_else(default, Ok)?;
-            context::override_values(&mut tree, file, &options.overrides)?;
-        }
+        context::apply(&mut tree, &job, options)?;
         let contexts = context::contexts(&tree, &job)?;
         edited.report.warnings.extend(context::secrets(&contexts));
         if options.context_from_env.is_some() {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use examples::{
     Common, EXIT_CODES, Failure, Result, Shell, completions,
-    job2docker::{self, Build},
+    job2docker::{self, Build, Contexts, Original},
     print, run,
 };
 use ocicore::{Class, Cx, Reference, SizeLimits};
@@ -28,10 +28,23 @@ enum Command {
   job2docker build hello_0.1.zip --to docker://registry.example/team/hello:0.1
   job2docker build hello_0.1.zip --to oci:hello --base scratch
   job2docker build hello_0.1.zip --tgz hello_0.1.tgz --layout job2docker
+  job2docker build hello_0.1.zip --to docker://registry.example/team/{job}:{version} \\
+    --context Production --context-from-env CONTEXT_
   job2docker build hello_0.1.zip --to docker://registry.example/hello:0.1 --dry-run --json
 
 SOURCE_DATE_EPOCH sets all times; without it they are one second after the epoch.")]
     Build(Box<Build>),
+    /// List the contexts of a job and their variables
+    #[command(after_help = "Examples:
+  job2docker contexts hello_0.1.zip
+  job2docker contexts hello_0.1.zip --context Production --override production.properties
+
+Values that their names call secret show as ***. What is in a context file is in the image; to keep
+a secret out of it, build with --context-from-env and give the value when the job is run.")]
+    Contexts(Contexts),
+    /// `job2docker ZIP [TARGET_DIR [WORK_DIR]]`
+    #[command(hide = true)]
+    Original(Original),
     /// Show the job in a zip, and what would become of its launchers
     Inspect {
         /// The built job
@@ -59,10 +72,12 @@ SOURCE_DATE_EPOCH sets all times; without it they are one second after the epoch
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(job2docker::arguments(std::env::args_os()));
     let common = arguments.common;
     run(common, async |cx| match arguments.command {
         Command::Build(build) => job2docker::build_job(&cx, common, *build).await,
+        Command::Contexts(command) => job2docker::show_contexts(&cx, common, command).await,
+        Command::Original(command) => job2docker::convert_as_original(&cx, common, command).await,
         Command::Inspect { zip } => inspect(&cx, common, zip).await,
         Command::Run {
             image,

@@ -8,14 +8,13 @@ use std::{
     time::Instant,
 };
 
-use ocicore::{Class, Cx, Digest, Layout, Platform, Reference, Repositories, copy, validate};
+use ocicore::{Class, Cx, Digest, Layout, Reference, Repositories, copy, validate};
 use registryd::{Server, storage::FsStorage};
 use serde::Serialize;
-use talend::ConvertOptions;
 
 use crate::{
     Failure, Place, Result,
-    job2docker::{self, Base, Request},
+    job2docker::{self, Base, Request, Target},
     registry,
 };
 
@@ -66,7 +65,8 @@ pub async fn run(cx: &Cx, job: &Path, keep: Option<&Path>) -> Result<Vec<Step>> 
         .written
         .ok_or_else(|| failure("nothing was written"))?;
     let what = format!("{} as {reference}", job2docker::file_name(job));
-    steps.add("build and push", what, Some(image.digest), image.layer.size);
+    let bytes = image.layers.iter().map(|layer| layer.written.size).sum();
+    steps.add("build and push", what, Some(image.digest), bytes);
 
     let kept = keep.map_or_else(|| folder.path().join("pulled"), PathBuf::from);
     let remote = registry.repository(reference.repository())?;
@@ -157,12 +157,9 @@ async fn build(
     registry: &dyn Repositories,
 ) -> Result<job2docker::Outcome> {
     let request = Request {
-        zip: job.to_owned(),
-        to: vec![Place::Registry(reference.clone())],
+        to: vec![Target::Place(Place::Registry(reference.clone()))],
         base: Some(Base::Scratch),
-        platform: Platform::host(),
-        tgz: None,
-        options: ConvertOptions::default(),
+        ..Request::new(job)
     };
     job2docker::build(cx, registry, &request).await
 }

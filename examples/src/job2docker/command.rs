@@ -1,11 +1,10 @@
 use std::path::PathBuf;
 
-use clap::ValueEnum;
 use ocicore::{Cx, Platform};
-use talend::{ConvertOptions, UnsafeLaunchers};
+use talend::layers::Residue;
 
-use super::{Base, Request, build, plan, render};
-use crate::{Common, Place, Result, print, registry};
+use super::{ArchivePath, Base, Conversion, Request, Target, build, plan, render};
+use crate::{Common, Result, print, registry};
 
 /// Options of `job2docker build`.
 #[derive(clap::Args, Debug)]
@@ -13,9 +12,9 @@ pub struct Build {
     /// The built job
     zip: PathBuf,
     /// Where the image goes: docker://REF, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE,
-    /// docker-daemon:REF
+    /// docker-daemon:REF; {job} and {version} stand for those of the job
     #[arg(long, value_name = "TARGET", required_unless_present_any = ["tgz", "dry_run"])]
-    to: Vec<Place>,
+    to: Vec<Target>,
     /// What the image is built on: a reference, `scratch`, or a place as for --to
     /// [default: a JRE that fits the job's Studio]
     #[arg(long, value_name = "REF")]
@@ -23,24 +22,17 @@ pub struct Build {
     /// Platform of the base
     #[arg(long, default_value_t = Platform::host())]
     platform: Platform,
-    /// Write the converted job as a tar.gz
+    /// Write the converted job as a tar.gz; {job} and {version} stand for those of the job
     #[arg(long, value_name = "FILE")]
-    tgz: Option<PathBuf>,
-    /// Names of files: as in the zip, or as the original job2docker renames them
-    #[arg(long, default_value = "plain")]
-    layout: Layout,
-    /// Keep a launcher that cannot be rewritten, so that java does not get signals
-    #[arg(long)]
-    allow_unsafe: bool,
+    tgz: Option<ArchivePath>,
+    /// Leave sources, items and other residue of the build out of the tar.gz, too
+    #[arg(long, requires = "tgz")]
+    drop: bool,
+    #[command(flatten)]
+    conversion: Conversion,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Layout {
-    Plain,
-    Job2docker,
 }
 
 /// Runs `job2docker build`.
@@ -48,32 +40,22 @@ enum Layout {
 /// # Errors
 /// As [`plan`] and [`build`].
 pub async fn build_job(cx: &Cx, common: Common, command: Build) -> Result<()> {
-    let layout = match command.layout {
-        Layout::Plain => talend::Layout::Plain,
-        Layout::Job2docker => talend::Layout::Job2docker,
-    };
-    let mut options = ConvertOptions::default().with_layout(layout);
-    if command.allow_unsafe {
-        options = options.with_unsafe_launchers(UnsafeLaunchers::Allow);
-    }
-    let Build {
-        zip,
-        to,
-        base,
-        platform,
-        tgz,
-        dry_run,
-        ..
-    } = command;
+    let options = command.conversion.options()?;
     let request = Request {
-        zip,
-        to,
-        base,
-        platform,
-        tgz,
+        zip: command.zip,
+        to: command.to,
+        base: command.base,
+        platform: command.platform,
+        layers: command.conversion.layering(),
+        tgz: command.tgz,
+        archive_residue: match command.drop {
+            true => Residue::Drop,
+            false => Residue::Keep,
+        },
+        entrypoint: command.conversion.entrypoint(),
         options,
     };
-    let outcome = match dry_run {
+    let outcome = match command.dry_run {
         true => plan(cx, &request).await?,
         false => build(cx, &registry()?, &request).await?,
     };

@@ -5,7 +5,7 @@ use talend::{
     report::{Outcome as Verdict, Report},
 };
 
-use super::Outcome;
+use super::{Outcome, WrittenLayer};
 
 /// An outcome for people.
 pub fn render(outcome: &Outcome) -> String {
@@ -18,18 +18,22 @@ pub fn render(outcome: &Outcome) -> String {
     if !outcome.to.is_empty() {
         line("base", &outcome.base);
         line("entry", &outcome.plan.image.entrypoint.join(" "));
+        for path in &outcome.plan.residue {
+            line("residue", path);
+        }
+    }
+    if let Some(path) = &outcome.archive {
+        line("archive", &path.display());
     }
     if let Some(tgz) = &outcome.tgz {
-        line(
-            "archive",
-            &format_args!("{} {} bytes", tgz.digest, tgz.size),
-        );
+        line("", &format_args!("{} {} bytes", tgz.digest, tgz.size));
     }
     if let Some(written) = &outcome.written {
-        line(
-            "layer",
-            &format_args!("{} {} bytes", written.layer.digest, written.layer.size),
-        );
+        for layer in &written.layers {
+            let WrittenLayer { name, written } = layer;
+            let (digest, size) = (&written.digest, written.size);
+            line("layer", &format_args!("{digest} {size} bytes: {name}"));
+        }
         line("image", &written.digest);
     }
     for place in &outcome.to {
