@@ -154,11 +154,12 @@ impl Builder {
     }
 
     /// With a registry that is asked for what is not here. Images of `docker.io` are served under
-    /// their own names, those of any other host under names that begin with it; a request may
-    /// also name the host as its parameter `ns`, as containerd does. What is pushed here wins.
+    /// their own names, those of any other host under names that begin with it; since no name can
+    /// hold a colon, those of `localhost:5000` begin with `localhost_5000`. A request may also name
+    /// the host as its parameter `ns`, as containerd does. What is pushed here wins.
     ///
     /// # Errors
-    /// [`Error::Setting`] if no repository name can begin with that host.
+    /// [`Error::Setting`] if that is no host, or no repository name can begin with it.
     pub fn upstream(mut self, host: &str, registry: Arc<dyn Repositories>) -> Result<Self> {
         self.proxy.add(host, registry)?;
         Ok(self)

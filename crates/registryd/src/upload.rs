@@ -1,6 +1,9 @@
 //! A blob on its way in: hashed while it streams, kept so that it goes on after a restart.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -181,6 +184,11 @@ impl Session {
             });
         }
         Ok(())
+    }
+
+    /// Bytes that are there.
+    pub(crate) fn read(&self, range: Range<u64>) -> BoxStream<Bytes> {
+        self.upload.read(range)
     }
 
     /// Makes the bytes a blob of the repository, if they have that digest.

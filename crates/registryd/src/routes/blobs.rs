@@ -9,7 +9,11 @@ use super::{
     range::{self, Wanted},
     set,
 };
-use crate::{Error, Result, links::blob_unknown};
+use crate::{
+    Error, Result,
+    links::blob_unknown,
+    proxy::{Arrival, Until},
+};
 
 /// `GET` and `HEAD` of a blob (distribution-spec §Pulling blobs).
 pub(super) async fn get(
@@ -26,11 +30,21 @@ pub(super) async fn get(
     } else {
         app.links.blob(&route.local, digest).await?
     };
-    let size = match here {
-        Some(size) => Some(size),
-        None => app.proxy.blob(&app.cx, &app.links, &route, digest).await?,
+    let content = match here {
+        Some(size) => Some(Arrival::Landed(size)),
+        None => {
+            let until = if head { Until::Landed } else { Until::Begun };
+            let proxy = &app.proxy;
+            proxy
+                .blob(&app.cx, &app.links, &route, digest, until)
+                .await?
+        }
     };
-    let size = size.ok_or_else(|| blob_unknown(repository, digest))?;
+    let content = content.ok_or_else(|| blob_unknown(repository, digest))?;
+    let size = match &content {
+        Arrival::Landed(size) => *size,
+        Arrival::Coming(flight) => flight.size(),
+    };
     let wanted = range::parse(call.header(&header::RANGE), size);
     let (status, range) = match wanted {
         Wanted::Whole => (StatusCode::OK, 0..size),
@@ -62,8 +76,11 @@ pub(super) async fn get(
             set(&mut response, header::CONTENT_RANGE, value)?;
         }
         if !head {
-            let content = app.links.open_blob(&route.local, digest, range).await?;
-            *response.body_mut() = Body::from_stream(content.body);
+            let content = match content {
+                Arrival::Landed(_) => app.links.open_blob(&route.local, digest, range).await?.body,
+                Arrival::Coming(flight) => flight.read(range),
+            };
+            *response.body_mut() = Body::from_stream(content);
         }
         response
     };

@@ -74,7 +74,8 @@ pub trait Upload: fmt::Debug + Send + Sync {
     /// Of class `Conflict` if the upload is shorter than `at`; those of `body`.
     async fn append(&mut self, at: u64, body: BoxStream<Bytes>) -> Result<u64>;
 
-    /// Bytes that were appended.
+    /// Bytes that were appended. Once its first chunk was polled, the stream goes on even if the
+    /// upload ends meanwhile.
     fn read(&self, range: Range<u64>) -> BoxStream<Bytes>;
 
     /// Keeps `note` with the upload.

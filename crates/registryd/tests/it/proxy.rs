@@ -10,14 +10,18 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt, future, stream};
+use futures_util::{FutureExt, StreamExt, future, stream};
 use ocicore::{
     Blob, BoxStream, Class, Cx, Descriptor, Digest, Error, ImageSink, ImageSource, ImageStore,
     Name, Place, RawManifest, Repositories, Repository, Result, Stored, Tag,
 };
-use registryd::{Server, storage::MemoryStorage};
+use registryd::{
+    Server,
+    storage::{MemoryStorage, Storage},
+};
+use tokio::sync::watch;
 
-use crate::client::Peer;
+use crate::client::{Peer, disk};
 
 /// An upstream that counts what it is asked, and fails or lies when told to.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ struct Upstream {
     lying: AtomicBool,
     asked: AtomicUsize,
     opened: AtomicUsize,
+    /// Whether blobs may go on after their first half.
+    open: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -129,12 +135,34 @@ impl Blob for Content {
             let len = usize::try_from(self.descriptor().size()).unwrap();
             return stream::iter([Ok(Bytes::from(vec![0; len]))]).boxed();
         }
-        self.inner.open(range)
+        let half = range.start + (range.end - range.start) / 2;
+        let (first, rest) = (
+            self.inner.open(range.start..half),
+            self.inner.open(half..range.end),
+        );
+        let upstream = Arc::clone(&self.upstream);
+        let rest = async move {
+            upstream
+                .open
+                .subscribe()
+                .wait_for(|open| *open)
+                .await
+                .unwrap();
+            match upstream.failing.load(Ordering::Relaxed) {
+                true => stream::iter([Err(down())]).boxed(),
+                false => rest,
+            }
+        };
+        first.chain(rest.flatten_stream()).boxed()
     }
 }
 
-/// A registry that pulls through for `docker.io` and `quay.io` from the other peer.
+/// A registry that pulls through for some hosts from the other peer.
 async fn start() -> (Peer, Peer, Arc<Upstream>) {
+    start_on(MemoryStorage::new()).await
+}
+
+async fn start_on(storage: impl Storage) -> (Peer, Peer, Arc<Upstream>) {
     let behind = Peer::memory().await;
     let upstream = Arc::new(Upstream {
         inner: behind.server.repositories(),
@@ -142,9 +170,10 @@ async fn start() -> (Peer, Peer, Arc<Upstream>) {
         lying: AtomicBool::new(false),
         asked: AtomicUsize::new(0),
         opened: AtomicUsize::new(0),
+        open: watch::Sender::new(true),
     });
-    let mut builder = Server::builder(MemoryStorage::new());
-    for host in ["docker.io", "quay.io"] {
+    let mut builder = Server::builder(storage);
+    for host in ["docker.io", "quay.io", "localhost:5000"] {
         let handle = Arc::new(Handle(Arc::clone(&upstream)));
         builder = builder.upstream(host, handle).unwrap();
     }
@@ -172,6 +201,8 @@ async fn names_lead_to_upstreams() {
         ("library/busybox", "?ns=docker.io", &busybox, b"busybox"),
         ("quay.io/team/app", "", &other, b"app"),
         ("team/app", "?ns=quay.io", &other, b"app"),
+        ("localhost_5000/team/app", "", &other, b"app"),
+        ("team/app", "?ns=localhost:5000", &other, b"app"),
     ] {
         let digest = Digest::of(image.as_bytes());
         let manifest = format!("/v2/{name}/manifests/1{query}");
@@ -190,10 +221,19 @@ async fn names_lead_to_upstreams() {
     assert_eq!(text(&peer, "/v2/busybox/manifests/1").await, busybox);
     let blob = format!("/v2/busybox/{}", layer(b"busybox"));
     assert_eq!(text(&peer, &blob).await, "busybox");
-    let refused = Server::builder(MemoryStorage::new())
-        .upstream("localhost:5000", behind.server.repositories())
-        .unwrap_err();
-    assert!(refused.to_string().contains("localhost:5000"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_upstream_is_a_host() {
+    let behind = Peer::memory().await;
+    let mut shown = String::new();
+    for host in ["", "a/b", "a_b", "Quay.io", "[::1]:5000", "a..b"] {
+        let refused = Server::builder(MemoryStorage::new())
+            .upstream(host, behind.server.repositories())
+            .unwrap_err();
+        shown.push_str(&format!("{refused}\n"));
+    }
+    insta::assert_snapshot!(shown);
 }
 
 #[tokio::test]
@@ -261,4 +301,70 @@ async fn a_blob_is_fetched_once() {
     });
     future::join_all(all).await;
     assert_eq!(upstream.opened.load(Ordering::Relaxed), 1);
+}
+
+/// Half of a blob comes, and the upstream stalls: what a client got of it, and the rest to come.
+async fn half(peer: &Peer, path: &str, len: usize) -> (Vec<u8>, reqwest::Response) {
+    let mut found = peer.send("GET", path).await;
+    assert_eq!(found.status(), 200);
+    assert_eq!(found.content_length(), Some(len as u64));
+    let mut got = Vec::new();
+    while got.len() < len / 2 {
+        got.extend_from_slice(&found.chunk().await.unwrap().unwrap());
+    }
+    assert_eq!(got.len(), len / 2);
+    (got, found)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_reads_while_the_upstream_sends() {
+    let directory = tempfile::tempdir().unwrap();
+    let storages: [Arc<dyn Storage>; 2] = [disk(&directory), Arc::new(MemoryStorage::new())];
+    for storage in storages {
+        let (peer, behind, upstream) = start_on(storage).await;
+        let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+        behind.push_image("a/b", "1", &content).await;
+        text(&peer, "/v2/a/b/manifests/1").await;
+        let path = format!("/v2/a/b/{}", layer(&content));
+        upstream.open.send_replace(false);
+        let (mut one, mut rest) = half(&peer, &path, content.len()).await;
+        // Another one, who goes away, and one who wants a part that is there in part.
+        drop(half(&peer, &path, content.len()).await);
+        let part = peer
+            .request("GET", &path)
+            .header("range", "bytes=1400000-1600000");
+        let part = part.send().await.unwrap();
+        assert_eq!(part.status(), 206);
+        upstream.open.send_replace(true);
+        while let Some(chunk) = rest.chunk().await.unwrap() {
+            one.extend_from_slice(&chunk);
+        }
+        assert!(one == content);
+        assert!(part.bytes().await.unwrap() == content[1_400_000..=1_600_000]);
+        // It is here by now.
+        upstream.failing.store(true, Ordering::Relaxed);
+        let again = peer.send("GET", &path).await.bytes().await.unwrap();
+        assert!(again == content);
+        assert_eq!(upstream.opened.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_breaks_off_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let (peer, behind, upstream) = start_on(disk(&directory)).await;
+    let content = vec![7; 3_000_000];
+    behind.push_image("a/b", "1", &content).await;
+    text(&peer, "/v2/a/b/manifests/1").await;
+    let path = format!("/v2/a/b/{}", layer(&content));
+    upstream.open.send_replace(false);
+    let (_, rest) = half(&peer, &path, content.len()).await;
+    upstream.failing.store(true, Ordering::Relaxed);
+    upstream.open.send_replace(true);
+    assert!(rest.bytes().await.is_err(), "the client is not told an end");
+    peer.refused("GET", &path, 502, "UNKNOWN").await;
+    let uploads = std::fs::read_dir(directory.path().join(".uploads"));
+    assert_eq!(uploads.unwrap().count(), 0);
+    upstream.failing.store(false, Ordering::Relaxed);
+    assert!(peer.send("GET", &path).await.bytes().await.unwrap() == content);
 }

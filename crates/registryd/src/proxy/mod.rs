@@ -2,27 +2,22 @@
 //!
 //! A local image always wins, for upstreams are asked on a miss only. Tags of an upstream are kept
 //! apart from local ones and asked for again after a while. A blob is fetched once, however many
-//! wait for it, and is visible only when it is whole and verified.
+//! want it, who read it while it comes; it is kept only when it is whole and verified.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
 use ocicore::{
     Class, Cx, Descriptor, Digest, ImageStore, Name, Repositories, Repository, RepositoryPath,
 };
 
-use crate::{
-    Error, Result,
-    links::Links,
-    upload::{Chunk, Session},
-};
+pub(crate) use self::flight::Flight;
+use crate::{Error, Result, links::Links};
+
+mod flight;
 
 /// How long an upstream's tag is taken to stay where it is.
 const FRESH: Duration = Duration::from_secs(300);
@@ -36,13 +31,47 @@ const DEFAULT: &str = "docker.io";
 /// Registries behind the server.
 #[derive(Debug, Default)]
 pub(crate) struct Proxy {
-    upstreams: HashMap<String, Arc<dyn Repositories>>,
+    /// By what their names begin with here.
+    upstreams: HashMap<String, Upstream>,
     flights: Mutex<HashMap<(RepositoryPath, Digest), Flight>>,
     missing: Mutex<HashMap<(RepositoryPath, Name), SystemTime>>,
 }
 
-/// Waited for by all who want the same blob.
-type Flight = Shared<BoxFuture<'static, Result<u64, Arc<Error>>>>;
+/// A registry that is asked.
+#[derive(Debug)]
+struct Upstream {
+    host: String,
+    registry: Arc<dyn Repositories>,
+}
+
+/// Takes a flight out of the list at its end.
+struct Landing {
+    proxy: Arc<Proxy>,
+    key: (RepositoryPath, Digest),
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.proxy.flights().remove(&self.key);
+    }
+}
+
+/// A blob that was not here.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// Of that size; it is by now.
+    Landed(u64),
+    Coming(Flight),
+}
+
+/// What who asks for a blob waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// The first bytes are here.
+    Begun,
+    /// All of it is here.
+    Landed,
+}
 
 /// Where to look for what a request names.
 #[derive(Debug)]
@@ -54,14 +83,22 @@ pub(crate) struct Route {
 
 impl Proxy {
     pub(crate) fn add(&mut self, host: &str, upstream: Arc<dyn Repositories>) -> Result<()> {
-        if host.contains('/') || host.parse::<RepositoryPath>().is_err() {
+        let prefix = prefix(host);
+        if host.contains(['/', '_']) || prefix.parse::<RepositoryPath>().is_err() {
             return Err(Error::Setting {
                 what: "upstream",
                 value: host.to_owned(),
-                fault: "expected a host name that can begin a repository name".to_owned(),
+                fault: "expected a host name, perhaps with a port, in lower case".to_owned(),
             });
         }
-        self.upstreams.insert(host.to_owned(), upstream);
+        let host = host.to_owned();
+        self.upstreams.insert(
+            prefix,
+            Upstream {
+                host,
+                registry: upstream,
+            },
+        );
         Ok(())
     }
 
@@ -80,8 +117,9 @@ impl Proxy {
                 upstream: self.upstream(name)?,
             });
         };
-        if let Ok(inside) = format!("{host}/{name}").parse()
-            && (self.upstreams.contains_key(host) || links.exists(&inside).await?)
+        let prefix = prefix(host);
+        if let Ok(inside) = format!("{prefix}/{name}").parse()
+            && (self.upstreams.contains_key(&prefix) || links.exists(&inside).await?)
         {
             let upstream = self.upstream(&inside)?;
             return Ok(Route {
@@ -100,18 +138,18 @@ impl Proxy {
         &self,
         local: &RepositoryPath,
     ) -> Result<Option<(Arc<dyn Repositories>, Repository)>> {
-        let (host, path) = match local.as_str().split_once('/') {
-            Some((host, path)) if host != DEFAULT && self.upstreams.contains_key(host) => {
-                (host, path.to_owned())
+        let (prefix, path) = match local.as_str().split_once('/') {
+            Some((prefix, path)) if prefix != DEFAULT && self.upstreams.contains_key(prefix) => {
+                (prefix, path.to_owned())
             }
             Some(_) => (DEFAULT, local.to_string()),
             None => (DEFAULT, format!("library/{local}")),
         };
-        let Some(upstream) = self.upstreams.get(host) else {
+        let Some(upstream) = self.upstreams.get(prefix) else {
             return Ok(None);
         };
-        let repository = Repository::new(host, path.parse()?)?;
-        Ok(Some((Arc::clone(upstream), repository)))
+        let repository = Repository::new(&upstream.host, path.parse()?)?;
+        Ok(Some((Arc::clone(&upstream.registry), repository)))
     }
 
     /// Descriptor of a manifest that is not here; after this, its bytes are.
@@ -193,15 +231,15 @@ impl Proxy {
         Ok(descriptor)
     }
 
-    /// Size of a blob that is not here; after this, it is. Only what a manifest from an upstream
-    /// names is asked for.
+    /// Fetches a blob that is not here. Only what a manifest from an upstream names is asked for.
     pub(crate) async fn blob(
         self: &Arc<Self>,
         cx: &Cx,
         links: &Arc<Links>,
         route: &Route,
         digest: &Digest,
-    ) -> Result<Option<u64>> {
+        until: Until,
+    ) -> Result<Option<Arrival>> {
         let Some((upstream, repository)) = &route.upstream else {
             return Ok(None);
         };
@@ -209,48 +247,54 @@ impl Proxy {
             return Ok(None);
         };
         let key = (route.local.clone(), *digest);
-        let flight = {
-            let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-            let joined = flights.get(&key).cloned();
-            match joined {
-                Some(flight) => flight,
-                None => {
-                    let store = upstream.repository(repository)?;
-                    let fetch = fetch(
-                        cx.clone(),
-                        Arc::clone(links),
-                        store,
-                        key.0.clone(),
-                        expected,
-                    );
-                    let (own, landed) = (Arc::clone(self), key.clone());
-                    // Goes on when the one who asked first goes away.
-                    let task = tokio::spawn(async move {
-                        let result = fetch.await.map_err(Arc::new);
-                        let mut flights =
-                            own.flights.lock().unwrap_or_else(PoisonError::into_inner);
-                        flights.remove(&landed);
-                        result
-                    });
-                    let flight = task
-                        .map(|joined| match joined {
-                            Ok(result) => result,
-                            Err(_) => Err(Arc::new(ocicore::Error::Cancelled.into())),
-                        })
-                        .boxed()
-                        .shared();
-                    flights.insert(key, flight.clone());
-                    flight
+        let flying = self.flights().get(&key).cloned();
+        let flight = match flying {
+            Some(flight) => flight,
+            None => {
+                // It may have landed since somebody looked.
+                if let Some(size) = links.blob(&route.local, digest).await? {
+                    return Ok(Some(Arrival::Landed(size)));
                 }
+                let store = upstream.repository(repository)?;
+                self.depart(cx, links, store, key, expected)
             }
         };
-        match flight.await {
-            Ok(size) => Ok(Some(size)),
+        let waited = match until {
+            Until::Begun => flight.begun().await,
+            Until::Landed => flight.landed().await,
+        };
+        match waited {
+            Ok(()) => Ok(Some(Arrival::Coming(flight))),
             Err(error) => match error.class() {
                 Class::NotFound | Class::Denied => Ok(None),
                 _ => Err(failed(repository, error)),
             },
         }
+    }
+
+    fn depart(
+        self: &Arc<Self>,
+        cx: &Cx,
+        links: &Arc<Links>,
+        store: Arc<dyn ImageStore>,
+        key: (RepositoryPath, Digest),
+        expected: Descriptor,
+    ) -> Flight {
+        let mut flights = self.flights();
+        if let Some(flight) = flights.get(&key) {
+            return flight.clone();
+        }
+        let landing = Landing {
+            proxy: Arc::clone(self),
+            key: key.clone(),
+        };
+        let flight = Flight::depart(cx, links, store, &key.0, expected, landing);
+        flights.insert(key, flight.clone());
+        flight
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<(RepositoryPath, Digest), Flight>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_missing(&self, cx: &Cx, asked: &(RepositoryPath, Name)) -> bool {
@@ -274,35 +318,10 @@ impl Proxy {
     }
 }
 
-/// Brings a blob here, whole and verified, or nothing of it.
-async fn fetch(
-    cx: Cx,
-    links: Arc<Links>,
-    store: Arc<dyn ImageStore>,
-    local: RepositoryPath,
-    descriptor: Descriptor,
-) -> Result<u64> {
-    let digest = *descriptor.digest();
-    let blob = store.blob(&descriptor);
-    let content = ocicore::verified(blob.open(0..descriptor.size()), &descriptor);
-    let mut session = Session::begin(&links, &local, digest.algorithm()).await?;
-    let limit = descriptor.size();
-    match session.append(Chunk::Stream, content, limit).await {
-        Ok(()) => {}
-        Err(error) => {
-            session.abort().await?;
-            return Err(match error {
-                Error::Body { source } => match source.downcast::<ocicore::Error>() {
-                    Ok(error) => Error::Storage(*error),
-                    Err(source) => Error::Body { source },
-                },
-                error => error,
-            });
-        }
-    }
-    cx.check().map_err(ocicore::Error::from)?;
-    session.finish(&links, &digest).await?;
-    Ok(descriptor.size())
+/// What the names of a registry's images begin with here. No name can hold a colon, and no host an
+/// underscore.
+fn prefix(host: &str) -> String {
+    host.replace(':', "_")
 }
 
 fn failed(
