@@ -47,6 +47,7 @@ mod prefix;
 pub mod publish;
 pub mod shim;
 mod shims;
+mod staging;
 mod tools;
 
 pub use activate::{Activated, activate};

@@ -222,6 +222,11 @@ impl Prefix {
         self.shim.as_deref()
     }
 
+    /// Where work in progress is.
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
     pub(crate) fn package(&self, name: &PackageName) -> PathBuf {
         self.root.join("packages").join(name.as_str())
     }

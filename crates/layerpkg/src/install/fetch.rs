@@ -14,7 +14,7 @@ use ocicore::{
 };
 use repack::{Tree, tar};
 
-use crate::{Error, Result};
+use crate::{Error, Result, staging::Staging};
 
 /// Layers that are fetched at once, as many as Docker does.
 const AT_ONCE: usize = 3;
@@ -56,15 +56,15 @@ pub(super) fn packing(layer: &Descriptor) -> Result<Packing> {
     }
 }
 
-/// The files of an image. Their content is in temporary files in `directory`, which have no names
+/// The files of an image. Their content is in temporary files in `staging`, which have no names
 /// and are gone with the tree; digests of layers are verified.
-pub(super) async fn tree(cx: &Cx, image: &Image, directory: &Path) -> Result<Tree> {
+pub(super) async fn tree(cx: &Cx, image: &Image, staging: &Arc<Staging>) -> Result<Tree> {
     let layers = image.layers()?;
     let sizes = layers.iter().map(|layer| layer.blob().descriptor().size());
     let task = cx.task("fetch", Some(sizes.fold(0, u64::saturating_add)));
     let fetches = layers.iter().map(|layer| {
-        let (layer, task, directory) = (layer.clone(), task.clone(), directory.to_owned());
-        cx.blocking(move |cx| fetch(&cx, &layer, &directory, &task))
+        let (layer, task, staging) = (layer.clone(), task.clone(), Arc::clone(staging));
+        cx.blocking(move |cx| fetch(&cx, &layer, staging.path(), &task))
     });
     let fetches: Vec<_> = fetches.collect();
     let trees: Vec<Tree> = stream::iter(fetches)

@@ -6,7 +6,8 @@ use std::{
     ffi::OsStr,
     fs,
     os::unix::{ffi::OsStrExt, fs::symlink},
-    path::{Path, PathBuf},
+    path::Path,
+    sync::Arc,
 };
 
 use ocicore::{Cx, Descriptor, Digest, Image, Name, Platform, Reference, Repositories};
@@ -16,11 +17,11 @@ use serde::Serialize;
 use crate::{
     Error, PackageName, Prefix, Result, Version,
     activate::link,
-    commit::{create_directory, names, remove_directory, rename, replace_file, replace_link},
+    commit::{create_directory, rename, replace_file, replace_link},
     confine,
-    lock::Lock,
     prefix::Origin,
     shims::{self, Taken},
+    staging::{self, Staging},
     tools,
 };
 
@@ -209,6 +210,7 @@ pub async fn plan(
 /// image names; [`Error::Layer`], [`Error::DiffId`], [`Error::Escape`], [`Error::Special`] and
 /// [`Error::Unpack`] if an image is damaged or hostile; [`Error::File`].
 pub async fn run(cx: &Cx, prefix: &Prefix, plan: Plan) -> Result<Outcome> {
+    staging::sweep(prefix)?;
     if let Some(image) = &plan.image {
         store(cx, prefix, image).await?;
     }
@@ -312,30 +314,20 @@ async fn store(cx: &Cx, prefix: &Prefix, image: &Image) -> Result<()> {
     if entry.exists() {
         return Ok(());
     }
-    let staging = prefix.root().join("staging");
-    create_directory(&staging)?;
-    let own = staging.join(image.digest().hex());
-    let lock = Lock::acquire(cx, &own.with_extension("lock")).await?;
-    sweep(&staging)?;
-    // Another process may have done it meanwhile, or have been killed while it did.
-    let done = if entry.exists() {
-        Ok(())
-    } else {
-        remove_directory(&own)?;
-        build(cx, image, &own, &entry).await
-    };
-    remove_directory(&own)?;
-    lock.remove()?;
-    done
+    let staging = Staging::acquire(cx, prefix, image.digest()).await?;
+    // Another process may have done it meanwhile, or have been killed when it had.
+    if entry.exists() {
+        return Ok(());
+    }
+    build(cx, image, &staging, &entry).await
 }
 
-async fn build(cx: &Cx, image: &Image, staging: &Path, entry: &Path) -> Result<()> {
-    let new = staging.join("entry");
-    create_directory(&new)?;
+async fn build(cx: &Cx, image: &Image, staging: &Arc<Staging>, entry: &Path) -> Result<()> {
     let tree = fetch::tree(cx, image, staging).await?;
     confine::check(&tree)?;
-    let (image, entry) = (image.clone(), entry.to_owned());
+    let (image, staging, entry) = (image.clone(), Arc::clone(staging), entry.to_owned());
     cx.blocking(move |cx| {
+        let new = staging.path().join("entry");
         let links = new.join("tools");
         create_directory(&links)?;
         create_directory(&new.join("origins"))?;
@@ -367,19 +359,4 @@ async fn build(cx: &Cx, image: &Image, staging: &Path, entry: &Path) -> Result<(
         rename(&new, &entry)
     })
     .await
-}
-
-/// Removes what processes that were killed have left.
-fn sweep(staging: &Path) -> Result<()> {
-    for name in names(staging)? {
-        let path: PathBuf = staging.join(&name);
-        if let Some(hex) = name.strip_suffix(".lock")
-            && let Some(lock) = Lock::try_acquire(&path)?
-        {
-            tracing::debug!(hex, "removing what a killed install left");
-            remove_directory(&staging.join(hex))?;
-            lock.remove()?;
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,10 @@
 use std::{collections::BTreeSet, fs};
 
-use layerpkg::install::{Change, InstallSpec};
+use futures_util::FutureExt;
+use layerpkg::{
+    Prefix,
+    install::{Change, InstallSpec},
+};
 
 use crate::support::{House, install_from};
 
@@ -49,16 +53,74 @@ async fn installs_at_once_do_not_disturb_each_other() {
     assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
 }
 
+/// Whatever the moment, and whether the next one has to fetch anything or not.
 #[tokio::test]
 async fn what_a_killed_install_left_is_removed() {
     let house = House::new();
     let staging = house.prefix.root().join("staging");
-    let dead = staging.join("0".repeat(64));
-    fs::create_dir_all(dead.join("entry/files")).unwrap();
-    fs::write(dead.with_extension("lock"), "").unwrap();
-    house
-        .publish(&house.package("1", &[]), "h.io/demo:1.0")
-        .await;
-    house.install("h.io/demo:1.0").await.unwrap();
-    assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
+    let package = house.package("1", &[]);
+    let digest = house.publish(&package, "h.io/demo:1.0").await;
+    house.publish(&package, "h.io/other:2").await;
+    let leave = |name: &str, directory: bool, lock: bool| {
+        fs::create_dir_all(&staging).unwrap();
+        if directory {
+            fs::create_dir_all(staging.join(name).join("entry/files")).unwrap();
+        }
+        if lock {
+            fs::write(staging.join(format!("{name}.lock")), "").unwrap();
+        }
+    };
+    let unknown = "0".repeat(64);
+    // New; there already; the content there, but not the package.
+    for reference in ["h.io/demo:1.0", "h.io/demo:1.0", "h.io/other:2"] {
+        for name in [&unknown, &digest.hex()] {
+            leave(name, true, true);
+            house.install(reference).await.unwrap();
+            assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
+            leave(name, false, true);
+            house.install(reference).await.unwrap();
+            assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
+            leave(name, true, false);
+            house.install(reference).await.unwrap();
+            assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
+        }
+    }
+}
+
+/// Its threads run on for a while, and must not disturb who comes next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_install_does_not_disturb_the_next() {
+    let house = House::new();
+    let package = house.package("1", &["hello"]);
+    for n in 0..50 {
+        fs::write(package.join(format!("share/{n}")), [b'x'; 100_000]).unwrap();
+    }
+    house.publish(&package, "h.io/demo:1.0").await;
+    let spec = InstallSpec::new("h.io/demo:1.0".parse().unwrap());
+    for polls in (0..14).map(|n| 1 << n) {
+        let prefix = Prefix::new(house.path(&format!("prefix-{polls}")));
+        let install = || install_from(&house.cx, &prefix, &house.repositories, &spec);
+        let mut dropped = Box::pin(install());
+        let mut done = false;
+        for _ in 0..polls {
+            done = dropped.as_mut().now_or_never().is_some();
+            if done {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(dropped);
+        install().await.unwrap();
+        let files = fs::read_dir(prefix.root().join("active/demo/share")).unwrap();
+        assert_eq!(files.count(), 52, "after {polls} polls");
+        // The threads of the dropped one end.
+        let staging = prefix.root().join("staging");
+        while fs::read_dir(&staging).unwrap().count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        fs::remove_dir_all(prefix.root()).unwrap();
+        if done {
+            break;
+        }
+    }
 }
