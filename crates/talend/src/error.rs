@@ -1,3 +1,5 @@
+use std::{io::ErrorKind, path::PathBuf};
+
 use ocicore::{Cancelled, Class};
 
 use crate::{launcher::Position, manifest::ManifestFault};
@@ -174,6 +176,30 @@ pub enum Error {
         /// The cause; of what archives declare wrongly, too.
         source: std::io::Error,
     },
+    /// A file on disk cannot be read or written.
+    #[error("failed to {action} `{}`", .path.display())]
+    File {
+        /// A verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// What a watch remembers is not what it wrote.
+    #[error("`{}` is no state of a watch: {fault}", .path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// Another watch remembers there what it does.
+    #[error("another watch uses `{}`", .path.display())]
+    Busy {
+        /// The state file.
+        path: PathBuf,
+    },
     /// Reading or editing the tree failed.
     #[error(transparent)]
     Tree(#[from] repack::Error),
@@ -207,6 +233,13 @@ impl Error {
             Self::Image(error) => error.class(),
             Self::Job { source, .. } => source.class(),
             Self::Cancelled => Class::Cancelled,
+            Self::Busy { .. } => Class::Conflict,
+            Self::File { source, .. } => match source.kind() {
+                ErrorKind::NotFound => Class::NotFound,
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Class::Denied,
+                ErrorKind::StorageFull => Class::Exhausted,
+                _ => Class::Other,
+            },
             Self::NameCollision { .. } | Self::SameEntrypoint { .. } | Self::SameJob { .. } => {
                 Class::Conflict
             }

@@ -31,6 +31,7 @@
 //! - [`context`] lists the variables that a job is run with; [`ConvertOptions`] chooses a context,
 //!   gives variables other values, and lets them come from the environment when the job is run.
 //! - [`naming`] maps names of jobs to names in a registry.
+//! - `watch`, by the feature of that name, processes each zip that appears in a folder.
 //!
 //! Everything is synchronous and works on a [`repack::Tree`]; nothing here opens a socket or a file.
 
@@ -52,6 +53,8 @@ mod prepared;
 pub mod properties;
 pub mod report;
 pub mod rewrite;
+#[cfg(feature = "watch")]
+pub mod watch;
 mod wrapper;
 
 pub use convert::{Converted, Inspection, Move, Plan, convert, inspect};
