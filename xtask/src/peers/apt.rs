@@ -18,6 +18,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gzip", "gzip"),
     ("hyperfine", "hyperfine"),
     ("iptables", "iptables"),
+    ("junit4", "/usr/share/maven-repo/junit/junit/4.x"),
     ("libarchive-tools", "bsdtar"),
     ("libdeflate-tools", "libdeflate-gzip"),
     (
@@ -38,6 +39,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("pigz", "pigz"),
     ("podman", "podman"),
     ("python3", "python3"),
+    ("rsync", "rsync"),
     ("runc", "runc"),
     ("skopeo", "skopeo"),
     ("tar", "tar"),

@@ -69,7 +69,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         key: "MVN",
         program: "mvn",
-        args: &["-B", "--version"],
+        args: &["-Dstyle.color=never", "--version"],
         prints: "Apache Maven",
     },
     Tool {
