@@ -12,6 +12,7 @@ use crate::{
     options::{ConvertOptions, Layout},
     prepared::Prepared,
     report::Report,
+    signed::Original,
 };
 
 /// A converted job.
@@ -143,8 +144,14 @@ pub fn inspect(
 ) -> Result<Inspection> {
     let job = Job::discover(tree, file_name)?;
     let mut tree = tree.clone();
-    let edited = Edited::edit(cx, &mut tree, &job, options)?;
+    let original = Original::take(&mut tree, options.signed_files)?;
+    let mut edited = Edited::edit(cx, &mut tree, &job, options)?;
     context::apply(&mut tree, &job, options)?;
+    if let Some(original) = original {
+        let (signed, warnings) = original.compare(&tree)?;
+        edited.report.signed = Some(signed);
+        edited.report.warnings.extend(warnings);
+    }
     Ok(Inspection {
         contexts: contexts(&tree, &job)?,
         job,
@@ -163,9 +170,10 @@ pub fn convert(
     file_name: &str,
     options: &ConvertOptions,
 ) -> Result<Converted> {
-    let prepared = Prepared::new(cx, tree, file_name, options)?;
+    let mut prepared = Prepared::new(cx, tree, file_name, options)?;
+    prepared.compare_signed()?;
     let root: EntryPath = prepared.job.root().parse()?;
-    let residue = layers::residue(&prepared.tree, &prepared.job)?;
+    let residue = layers::residue(&prepared.tree, &prepared.job, options)?;
     let placed = prepared.place(&root, options)?;
     let mut tree = prepared.tree;
     tree.prefix(&root)?;

@@ -35,7 +35,7 @@ impl Edited {
         job: &Job,
         options: &ConvertOptions,
     ) -> Result<Self> {
-        let mut warnings = signature(tree);
+        let mut warnings = Vec::new();
         let moves = moves(tree, job, options.layout)?;
         let mut rewriting = RewriteOptions::default().with_paths(options.paths);
         for Move { from, to } in &moves {
@@ -61,6 +61,7 @@ impl Edited {
         Ok(Self {
             report: Report {
                 launchers,
+                signed: None,
                 warnings,
             },
             moves,
@@ -166,21 +167,6 @@ fn names_routines(cx: &Cx, jar: Bytes) -> Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// Builds can be signed as a whole, like a jar.
-fn signature(tree: &Tree) -> Vec<String> {
-    let signed = tree.iter().any(|(path, _)| {
-        path.to_str().is_some_and(|path| {
-            path.strip_prefix("META-INF/")
-                .is_some_and(|file| file.ends_with(".SF"))
-        })
-    });
-    if signed {
-        vec!["the build is signed (`META-INF`); its signature does not fit the edited files".into()]
-    } else {
-        Vec::new()
-    }
 }
 
 fn file_name(path: &EntryPath) -> String {

@@ -16,7 +16,12 @@ use bytes::Bytes;
 use ocicore::{Algorithm, Cx, Hasher};
 use repack::{Content, Entry, EntryPath, Kind, Mtime, Tree};
 
-use crate::{Error, Result, job::Job};
+use crate::{
+    Error, Result,
+    job::Job,
+    options::{ConvertOptions, SignedFiles},
+    signed::META_INF,
+};
 
 /// The directory of libraries, in a built job.
 pub(crate) const LIB: &str = "lib";
@@ -109,9 +114,8 @@ pub(crate) struct Placement {
 
 /// What only the build needed, as paths in the built job; directories stand for all that is in
 /// them. The signature of a build does not outlive the edits.
-pub(crate) fn residue(tree: &Tree, job: &Job) -> Result<Vec<EntryPath>> {
-    const AT_ROOT: [&str; 8] = [
-        "META-INF",
+pub(crate) fn residue(tree: &Tree, job: &Job, options: &ConvertOptions) -> Result<Vec<EntryPath>> {
+    const AT_ROOT: [&str; 7] = [
         "code",
         "items",
         "jobs",
@@ -124,6 +128,9 @@ pub(crate) fn residue(tree: &Tree, job: &Job) -> Result<Vec<EntryPath>> {
     let mut found = Vec::new();
     for name in AT_ROOT {
         found.push(name.parse()?);
+    }
+    if options.signed_files == SignedFiles::Namespace {
+        found.push(META_INF.parse()?);
     }
     for name in IN_JOB {
         found.push(job.directory.join(&name.parse()?)?);

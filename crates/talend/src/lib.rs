@@ -48,13 +48,12 @@ mod launcher;
 pub mod layers;
 pub mod manifest;
 pub mod naming;
-#[cfg(feature = "nexus")]
-pub mod nexus;
 mod options;
 mod prepared;
 pub mod properties;
 pub mod report;
 pub mod rewrite;
+mod signed;
 #[cfg(feature = "watch")]
 pub mod watch;
 mod wrapper;
@@ -65,4 +64,5 @@ pub use error::{Error, Result, UnsafeLauncher};
 pub use image::ImageConfig;
 pub use job::{ContextFile, Job, StudioVersion, default_base};
 pub use launcher::Position;
-pub use options::{ConvertOptions, Entrypoint, Layout, UnsafeLaunchers};
+pub use options::{ConvertOptions, Entrypoint, Layout, SignedFiles, UnsafeLaunchers};
+pub use signed::Signed;

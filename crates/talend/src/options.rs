@@ -32,6 +32,8 @@ pub struct ConvertOptions {
     /// With it, `$CONTEXT_message` gives the context variable `message` its value, and so does the
     /// file that `$CONTEXT_message_FILE` names, and the file `/talend/config/context/message`.
     pub context_from_env: Option<String>,
+    /// What becomes of what vouches for the build as a whole.
+    pub signed_files: SignedFiles,
 }
 
 /// Names of files in the converted job.
@@ -70,6 +72,21 @@ pub enum Entrypoint {
     Exec,
 }
 
+/// What becomes of `META-INF` and `crcMap` at the root of a build: its signature and its checksums,
+/// which edits may break. Closed: they are there, elsewhere, or not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignedFiles {
+    /// They stay where they are, in images, too. Jobs that are merged and have others there than
+    /// the jobs before them get a directory of their own.
+    Keep,
+    /// They go to `build/<Job>` where jobs are merged; images are without `META-INF`.
+    #[default]
+    Namespace,
+    /// They are left out everywhere.
+    Drop,
+}
+
 impl Default for ConvertOptions {
     fn default() -> Self {
         Self {
@@ -87,6 +104,7 @@ impl Default for ConvertOptions {
             context: None,
             overrides: Properties::default(),
             context_from_env: None,
+            signed_files: SignedFiles::default(),
         }
     }
 }
@@ -155,6 +173,12 @@ impl ConvertOptions {
     /// Takes values of context variables from the environment.
     pub fn with_context_from_env(mut self, prefix: impl Into<String>) -> Self {
         self.context_from_env = Some(prefix.into());
+        self
+    }
+
+    /// With another answer to signatures and checksums of the build.
+    pub fn with_signed_files(mut self, signed_files: SignedFiles) -> Self {
+        self.signed_files = signed_files;
         self
     }
 }

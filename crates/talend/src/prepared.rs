@@ -12,6 +12,7 @@ use crate::{
     job::{self, Job},
     options::{ConvertOptions, Entrypoint, UnsafeLaunchers},
     report::{Outcome, Report},
+    signed::Original,
     wrapper::{self, FromOutside, Start},
 };
 
@@ -22,6 +23,7 @@ pub(crate) struct Prepared {
     pub(crate) tree: Tree,
     pub(crate) edited: Edited,
     pub(crate) contexts: Vec<Context>,
+    original: Option<Original>,
 }
 
 /// A job at its place in an image.
@@ -52,6 +54,7 @@ impl Prepared {
             });
         }
         let job = Job::discover(&tree, file_name)?;
+        let original = Original::take(&mut tree, options.signed_files)?;
         let mut edited = Edited::edit(cx, &mut tree, &job, options)?;
         refuse(&edited.report, &job, options.unsafe_launchers)?;
         if let Some(metadata) = tree.metadata_mut(&job.launcher) {
@@ -72,7 +75,18 @@ impl Prepared {
             tree,
             edited,
             contexts,
+            original,
         })
+    }
+
+    /// Reports what a signature of the build does not fit any more; the last of all edits.
+    pub(crate) fn compare_signed(&mut self) -> Result<()> {
+        if let Some(original) = self.original.take() {
+            let (signed, warnings) = original.compare(&self.tree)?;
+            self.edited.report.signed = Some(signed);
+            self.edited.report.warnings.extend(warnings);
+        }
+        Ok(())
     }
 
     /// What the config of an image says when the job lies in `root`, below the parent directory.

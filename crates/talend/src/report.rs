@@ -1,6 +1,6 @@
 //! What was, or would be, done to the launchers of a job, as data.
 
-use crate::launcher::Position;
+use crate::{launcher::Position, signed::Signed};
 
 /// What was, or would be, done to the launchers of a job. Printed by `inspect` and `--dry-run`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -8,6 +8,9 @@ use crate::launcher::Position;
 pub struct Report {
     /// One per launcher, the Unix launcher first.
     pub launchers: Vec<LauncherReport>,
+    /// What vouches for the build as a whole, and what it does not fit any more; none if nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
     /// Everything else that a person should know, in the order found.
     pub warnings: Vec<String>,
 }

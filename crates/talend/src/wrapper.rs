@@ -64,6 +64,10 @@ pub(crate) fn script(
             script.push_str(&from_file(&format!("[ -f {file} ]"), &file));
         }
     }
+    // Most launchers do so themselves; those that do not were started from there.
+    if let Some((directory, _)) = launcher.rsplit_once('/') {
+        script.push_str(&format!("cd {} || exit 1\n", quoted(directory)));
+    }
     script.push_str("exec");
     for word in interpreter
         .argv()

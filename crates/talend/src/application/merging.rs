@@ -13,9 +13,10 @@ use crate::{
     image::{self, ImageConfig},
     job::{self, JOB_INFO, Job},
     layers::{self, Digests, LIB},
-    options::{ConvertOptions, Entrypoint},
+    options::{ConvertOptions, Entrypoint, SignedFiles},
     prepared::Prepared,
     rewrite,
+    signed::CRC_MAP,
 };
 
 /// A job on its way into the application.
@@ -337,7 +338,7 @@ impl Merged {
             entrypoint: input
                 .entrypoint
                 .unwrap_or_else(|| prepared.job.name.clone()),
-            residue: layers::residue(&prepared.tree, &prepared.job)?,
+            residue: layers::residue(&prepared.tree, &prepared.job, &options)?,
             moves: prepared.edited.moves.clone(),
             digests: Digests::new(),
             separate: None,
@@ -348,6 +349,7 @@ impl Merged {
         if alone == Alone::No {
             merged.name_apart()?;
         }
+        merged.prepared.compare_signed()?;
         Ok(merged)
     }
 
@@ -362,10 +364,13 @@ impl Merged {
             moves.push(Move { from: info, to });
         }
         let build: EntryPath = format!("build/{}", job.name).parse()?;
-        let caches: EntryPath = "crcMap".parse()?;
+        let checksums: EntryPath = CRC_MAP.parse()?;
         let at_root = self.residue.iter().filter(|path| path.parent().is_none());
-        let caches = self.prepared.tree.get(&caches).map(|_| caches);
-        for from in at_root.chain(&caches) {
+        let checksums = Some(checksums).filter(|path| {
+            self.options.signed_files == SignedFiles::Namespace
+                && self.prepared.tree.get(path).is_some()
+        });
+        for from in at_root.chain(&checksums) {
             moves.push(Move {
                 from: from.clone(),
                 to: build.join(from)?,

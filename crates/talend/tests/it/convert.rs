@@ -79,8 +79,8 @@ fn names_that_no_rename_reaches_are_reported() {
     let options = ConvertOptions::default().with_layout(Layout::Job2docker);
     insta::assert_json_snapshot!(converted(tree.clone(), &options).plan.report.warnings, @r#"
     [
-      "the build is signed (`META-INF`); its signature does not fit the edited files",
-      "`load/load_0_1.jar` starts a job with `lib/routines.jar` on its class path, which has another name now"
+      "`load/load_0_1.jar` starts a job with `lib/routines.jar` on its class path, which has another name now",
+      "the build is signed, and its signature does not fit `jobInfo.properties`, `lib/routines.jar`, `load/load_run.bat` and 2 more files"
     ]
     "#);
     // Without the rename there is nothing to report but the signature.

@@ -9,4 +9,5 @@ mod fixture;
 mod launchers;
 mod layers;
 mod real;
+mod signed;
 mod start;
