@@ -48,6 +48,8 @@ mod launcher;
 pub mod layers;
 pub mod manifest;
 pub mod naming;
+#[cfg(feature = "nexus")]
+pub mod nexus;
 mod options;
 mod prepared;
 pub mod properties;
