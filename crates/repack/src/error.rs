@@ -116,11 +116,19 @@ pub enum Error {
         /// Where it points.
         target: String,
     },
-    /// Devices are not made.
+    /// Devices are made only when that is asked for.
     #[error("entry `{path}` is a device, which is not extracted")]
     Device {
         /// The device.
         path: EntryPath,
+    },
+    /// Two entries are one where cases are not told apart, and that was asked for.
+    #[error("entry `{path}` differs from `{other}` in the case of letters only")]
+    Case {
+        /// The later one.
+        path: EntryPath,
+        /// The one before it.
+        other: EntryPath,
     },
     /// An entry cannot be made on disk.
     #[error("failed to extract `{path}`")]
@@ -253,7 +261,7 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::NotFound { .. } => Class::NotFound,
-            Self::Exists { .. } | Self::Collisions { .. } => Class::Conflict,
+            Self::Exists { .. } | Self::Collisions { .. } | Self::Case { .. } => Class::Conflict,
             Self::Limit { .. } => Class::Exhausted,
             Self::Entry {
                 fault: Fault::Encrypted | Fault::Method(_) | Fault::Sparse,

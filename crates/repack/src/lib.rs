@@ -31,6 +31,7 @@
 //! or share bytes, headers that disagree, sizes and checksums that lie are errors that name the entry
 //! ([`Error::Entry`]), and [`SizeLimits`] bound the rest.
 
+mod case;
 mod content;
 pub mod diff;
 mod edit;
@@ -48,6 +49,7 @@ mod stack;
 mod tree;
 mod write;
 
+pub use case::CaseCollision;
 pub use content::{Content, Reader};
 pub use error::{Error, Fault, Result};
 pub use file::into_layer;

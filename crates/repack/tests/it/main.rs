@@ -11,6 +11,7 @@ mod hostile_tar;
 mod hostile_zip;
 mod layers;
 mod peers;
+mod privileges;
 mod properties;
 mod real;
 mod support;
