@@ -7,7 +7,7 @@ use crate::failure::{Context as _, Failure, Result, USAGE};
 use crate::process;
 use crate::table::Table;
 use crate::workspace;
-use crate::{demo, depcheck, test, tidy};
+use crate::{demo, depcheck, fuzz, test, tidy};
 
 /// A step's name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
@@ -30,6 +30,7 @@ const STEPS: &[Step] = &[
     ("doc", doc),
     ("test", || test::run(&[])),
     ("demo", || demo::run(&[])),
+    ("fuzz", fuzz::briefly),
 ];
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
