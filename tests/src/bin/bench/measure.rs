@@ -35,8 +35,8 @@ pub(crate) struct Sample {
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     command: Vec<OsString>,
-    /// Output to be removed before each run.
-    output: OsString,
+    /// Outputs to be removed before each run.
+    outputs: Vec<OsString>,
 }
 
 /// A contender with its samples.
@@ -60,7 +60,7 @@ impl Contender {
         Self {
             name,
             command,
-            output: output.into(),
+            outputs: vec![output.into()],
         }
     }
 
@@ -71,16 +71,24 @@ impl Contender {
         Self {
             name,
             command,
-            output: output.into(),
+            outputs: vec![output.into()],
         }
     }
 
-    fn run(&self) -> Result<Sample> {
-        let output = Path::new(&self.output);
-        if output.is_dir() {
-            fs::remove_dir_all(output)?;
-        } else if output.exists() {
-            fs::remove_file(output)?;
+    /// With something else that is removed before each run, which is not measured.
+    pub(crate) fn clearing(mut self, output: &Path) -> Self {
+        self.outputs.push(output.into());
+        self
+    }
+
+    /// Runs it once.
+    pub(crate) fn run(&self) -> Result<Sample> {
+        for output in self.outputs.iter().map(Path::new) {
+            if output.is_dir() {
+                fs::remove_dir_all(output)?;
+            } else if output.exists() {
+                fs::remove_file(output)?;
+            }
         }
         let answer = tempfile::NamedTempFile::new()?;
         let status = Command::new(env::current_exe()?)

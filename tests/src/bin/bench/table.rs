@@ -113,6 +113,12 @@ impl Table {
         self.row(figure, (shown(us), us as f64), theirs, bar);
     }
 
+    /// A number of ours beside a peer's.
+    pub(crate) fn count_beside(&mut self, figure: &str, us: u64, (peer, theirs): (&str, u64)) {
+        let theirs = (peer, theirs.to_string(), theirs as f64);
+        self.row(figure, (us.to_string(), us as f64), theirs, Bar::None);
+    }
+
     /// A number of ours, of which no more than `limit` are allowed.
     pub(crate) fn count(&mut self, figure: &str, us: u64, limit: u64) {
         let limit = ("limit", limit.to_string(), limit as f64);
