@@ -63,6 +63,18 @@ impl Failure {
         self.class
     }
 
+    /// The error with its causes, in one line.
+    pub fn line(&self) -> String {
+        let mut text = self.error.to_string();
+        let mut at = self.error.source();
+        while let Some(cause) = at {
+            text += ": ";
+            text += &cause.to_string();
+            at = cause.source();
+        }
+        text
+    }
+
     /// One JSON object: `error`, `causes`, `class`, `hint`.
     pub fn to_json(&self) -> serde_json::Value {
         let mut causes = Vec::new();

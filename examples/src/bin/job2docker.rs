@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use examples::{
     Common, EXIT_CODES, Failure, Result, Shell, completions,
-    job2docker::{self, Build, Contexts, Original},
+    job2docker::{self, Build, Contexts, Deploy, Original, Watched},
     print, run,
 };
 use ocicore::{Class, Cx, Reference, SizeLimits};
@@ -42,6 +42,26 @@ SOURCE_DATE_EPOCH sets all times; without it they are one second after the epoch
 Values that their names call secret show as ***. What is in a context file is in the image; to keep
 a secret out of it, build with --context-from-env and give the value when the job is run.")]
     Contexts(Contexts),
+    /// Watch a folder: each zip that appears in it becomes an image, an archive, or both
+    #[command(after_help = "Examples:
+  job2docker watch /srv/jobs --to docker://registry.example/team/{job}:{version}
+  job2docker watch /srv/jobs --tgz '/srv/out/{job}.tgz' --layout job2docker --exec 'ls -l \"$JOB2DOCKER_TGZ\"'
+  job2docker watch /srv/jobs --to 'docker-daemon:{job}:{version}' --once --json
+  job2docker watch /srv/jobs --list
+
+A zip is taken when it is whole and nobody writes to it. What failed is listed with its error, and
+tried again when it changes. SIGINT and SIGTERM let what has begun be finished; the exit code then is
+0. With --json each event is a line.")]
+    Watch(Box<Watched>),
+    /// Push an image, or load it into the engine, and start the job there or say how
+    #[command(after_help = "Examples:
+  job2docker deploy oci:hello:0.1 --to docker://registry.example/team/hello:0.1 --volumes /srv/hello
+  job2docker deploy oci:orders:1 --to docker-daemon:orders:1 --job export --run -- --context=Production
+  job2docker deploy oci:hello:0.1 --to docker://1.dkr.ecr.eu-west-1.amazonaws.com/hello:0.1 \\
+    --exec 'aws ecr create-repository --repository-name \"$JOB2DOCKER_REPOSITORY\" || true'
+
+With --run the exit code is that of the job.")]
+    Deploy(Box<Deploy>),
     /// `job2docker ZIP [TARGET_DIR [WORK_DIR]]`
     #[command(hide = true)]
     Original(Original),
@@ -78,6 +98,8 @@ fn main() -> ExitCode {
         Command::Build(build) => job2docker::build_job(&cx, common, *build).await,
         Command::Contexts(command) => job2docker::show_contexts(&cx, common, command).await,
         Command::Original(command) => job2docker::convert_as_original(&cx, common, command).await,
+        Command::Watch(command) => job2docker::watch_folder(&cx, common, *command).await,
+        Command::Deploy(command) => job2docker::deploy_image(&cx, common, *command).await,
         Command::Inspect { zip } => inspect(&cx, common, zip).await,
         Command::Run {
             image,

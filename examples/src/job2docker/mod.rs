@@ -6,10 +6,13 @@ mod build;
 mod command;
 mod contexts;
 mod conversion;
+mod deploy;
+mod hook;
 mod original;
 mod render;
 mod run;
 mod target;
+mod watch;
 
 pub use assemble::{LayerFiles, Layering, WrittenImage, WrittenLayer, assemble, named};
 pub use base::{Base, OpenBase};
@@ -17,7 +20,10 @@ pub use build::{Outcome, Request, build, default_entrypoint, file_name, mtime, p
 pub use command::{Build, build_job};
 pub use contexts::{Contexts, show_contexts};
 pub use conversion::{Conversion, read_properties};
+pub use deploy::{Deploy, deploy_image};
+pub use hook::Hook;
 pub use original::{Original, arguments, convert_as_original};
 pub use render::{render, render_inspection};
 pub use run::run_job;
 pub use target::{ArchivePath, Target};
+pub use watch::{Watched, watch_folder};

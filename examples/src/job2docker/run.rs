@@ -1,6 +1,10 @@
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use engine::{
+    ContainerEngine,
     log::{Event, Log},
     spec::{ContainerSpec, Signal},
 };
@@ -18,6 +22,15 @@ use crate::{Failure, Result, connect};
 pub async fn run_job(cx: &Cx, image: &Reference, args: &[String]) -> Result<()> {
     let engine = connect(cx, "job2docker").await?;
     let spec = ContainerSpec::new(image.clone()).command(args);
+    run_container(cx, &engine, &spec).await
+}
+
+/// As [`run_job`], of any container.
+pub(super) async fn run_container(
+    cx: &Cx,
+    engine: &Arc<dyn ContainerEngine>,
+    spec: &ContainerSpec,
+) -> Result<()> {
     let log = Log::to(|event| {
         // Where nobody reads, nobody misses it; the job goes on.
         let _ = match event {
@@ -29,7 +42,7 @@ pub async fn run_job(cx: &Cx, image: &Reference, args: &[String]) -> Result<()> 
     let interrupts = signals(SignalKind::interrupt(), Signal::Interrupt)?;
     let terminations = signals(SignalKind::terminate(), Signal::Terminate)?;
     let signals = stream::select(interrupts, terminations);
-    let exit = engine::run_with_signals(cx, &engine, &spec, &log, signals).await?;
+    let exit = engine::run_with_signals(cx, engine, spec, &log, signals).await?;
     match u8::try_from(exit.code()).unwrap_or(u8::MAX) {
         0 => Ok(()),
         code => Err(Failure::exited(code)),

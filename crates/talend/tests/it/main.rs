@@ -11,3 +11,5 @@ mod layers;
 mod real;
 mod signed;
 mod start;
+#[cfg(feature = "watch")]
+mod watch;
