@@ -15,6 +15,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("buildah", "buildah"),
     ("docker-registry", "docker-registry"),
     ("docker.io", "dockerd"),
+    // For the library of the fuzz targets.
+    ("g++", "c++"),
+    ("golang-go", "go"),
     ("gzip", "gzip"),
     ("hyperfine", "hyperfine"),
     ("iptables", "iptables"),

@@ -15,6 +15,7 @@ mod apt;
 mod busybox;
 mod daemon;
 mod docker;
+mod golang;
 mod home;
 mod image;
 mod podman;
@@ -22,6 +23,7 @@ mod registry;
 mod report;
 mod rootfs;
 mod tools;
+mod unpacked;
 
 use crate::failure::{Context as _, Failure, Result, USAGE};
 use crate::process;
@@ -73,6 +75,10 @@ fn start(home: &Home) -> Result<()> {
     let busybox = report.part("busybox, static", busybox::install(home));
     if let Some(file) = &busybox {
         report.set("BUSYBOX_STATIC", file.display());
+    }
+
+    if let Some(gopath) = report.part("Go library for eStargz", golang::estargz(home)) {
+        report.set("GOPATH_ESTARGZ", gopath.display());
     }
 
     // Debian roots take the longest, so they are built beside everything else.

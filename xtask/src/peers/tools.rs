@@ -31,6 +31,12 @@ const TOOLS: &[Tool] = &[
         prints: "GNU tar",
     },
     Tool {
+        key: "GO",
+        program: "go",
+        args: &["version"],
+        prints: "go version",
+    },
+    Tool {
         key: "GZIP",
         program: "gzip",
         args: &["--version"],
