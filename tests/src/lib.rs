@@ -4,6 +4,8 @@
 //! asked for by [`peer`]; if it is missing, the test ends early and the list of skipped tests says
 //! so.
 
+pub mod images;
+
 use std::{
     env,
     ffi::OsStr,

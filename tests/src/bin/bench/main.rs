@@ -13,6 +13,7 @@ mod measure;
 mod registry_client;
 mod repack;
 mod table;
+mod talend;
 
 use std::{env, error::Error, ffi::OsString, process::ExitCode};
 
@@ -25,6 +26,7 @@ Usage: cargo xtask bench NAME [--quick] [--json]
 
   repack           zips to layers, beside unzip + tar, pigz, bsdtar and zip + tar + flate2
   registry-client  images to docker-registry and back, beside skopeo and oci-client
+  talend           50 jobs as one image to the embedded registry, beside the original's unzip, sed, rsync, tar
 
   --quick   small input, nothing judged
   --json    the table and all samples as JSON
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Some(registry_client::WORKER) => {
             registry_client::work(&args[1..]).map(|()| ExitCode::SUCCESS)
         }
+        Some(talend::WORKER) => talend::work(&args[1..]).map(|()| ExitCode::SUCCESS),
         Some(repack::BASELINE) => repack::baseline(&args[1..]).map(|()| ExitCode::SUCCESS),
         _ => bench(&args),
     };
@@ -71,6 +74,7 @@ fn bench(args: &[OsString]) -> Result<ExitCode> {
     let table: Table = match name {
         Some("registry-client") => registry_client::bench(options)?,
         Some("repack") => repack::bench(options)?,
+        Some("talend") => talend::bench(options)?,
         _ => {
             eprintln!("{HELP}");
             return Ok(ExitCode::from(2));
