@@ -19,8 +19,8 @@ impl Exit {
         }
     }
 
-    pub(crate) fn killed_by_memory(mut self, killed: Option<bool>) -> Self {
-        self.out_of_memory = killed == Some(true);
+    pub(crate) fn killed_by_memory(mut self, killed: bool) -> Self {
+        self.out_of_memory = killed;
         self
     }
 
@@ -81,7 +81,7 @@ mod tests {
     fn check(code: i64, said: &str, memory: bool, class: Class, text: &str) {
         let mut tail = Tail::default();
         tail.push(&Event::Stdout(said.to_owned()));
-        let exit = Exit::new("job".to_owned(), code, tail).killed_by_memory(Some(memory));
+        let exit = Exit::new("job".to_owned(), code, tail).killed_by_memory(memory);
         let error = exit.success().unwrap_err();
         assert_eq!(error.class(), class, "{error}");
         assert_eq!(error.to_string(), text);

@@ -1,12 +1,13 @@
-use std::collections::HashMap;
-
 use async_trait::async_trait;
-use bollard::query_parameters::EventsOptionsBuilder;
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{
+    StreamExt,
+    future::{self, Either},
+    stream,
+};
 use ocicore::{BoxStream, Cx, Digest, Reference};
 
-use super::{Docker, ask_version, cancellable, container::sorted, fault::Deed};
+use super::{Docker, ask_version, cancellable};
 use crate::{
     ContainerEngine, ContainerInfo, EngineEvent, Exit, ImageInfo, ImageSummary, Label, Owner,
     Result, TransferOptions, Version, VolumeInfo,
@@ -155,43 +156,49 @@ impl ContainerEngine for Docker {
     }
 
     async fn events(&self, cx: &Cx, labels: &[Label]) -> Result<BoxStream<EngineEvent>> {
-        cx.check()?;
-        let labels = labels.iter().map(ToString::to_string).collect();
-        let filters = HashMap::from([("label".to_owned(), labels)]);
-        let options = EventsOptionsBuilder::new().filters(&filters).build();
-        let deed = Deed::new("watch", "engine", self.endpoint());
-        let events = self.api().events(Some(options));
-        let events = events
-            .map_ok(|event| {
-                let actor = event.actor.unwrap_or_default();
-                EngineEvent {
-                    kind: event.typ.map(|kind| kind.to_string()).unwrap_or_default(),
-                    action: event.action.unwrap_or_default(),
-                    subject: actor.id.unwrap_or_default(),
-                    attributes: sorted(actor.attributes),
-                }
-            })
-            .map_err(move |error| ocicore::Error::from(deed.bollard(error)));
-        Ok(until_cancelled(cx, events.boxed()))
+        let events = cancellable(cx, self.watch(labels)).await?;
+        Ok(until_cancelled(cx, events))
     }
 }
 
-/// Ends a stream with an error as soon as it is cancelled.
+/// Ends a stream with an error as soon as it is cancelled. It ends with any error: the next item may
+/// never come.
 fn until_cancelled<T: Send + 'static>(cx: &Cx, content: BoxStream<T>) -> BoxStream<T> {
-    let stop = cx.cancelled();
-    let stopped = futures_util::stream::once(async move {
-        stop.await;
-        Err(ocicore::Error::Cancelled)
-    });
-    // Tags which stream an item is of, so that the end of the content ends it all.
-    let content = content
-        .map(Some)
-        .chain(futures_util::stream::once(async { None }));
-    let both = futures_util::stream::select(stopped.map(Some), content);
-    both.scan(false, |ended, item| {
-        let item = if *ended { None } else { item };
-        *ended = matches!(item, Some(Err(_)));
-        futures_util::future::ready(item)
+    let stop = Box::pin(cx.cancelled());
+    stream::unfold(Some((stop, content)), async |state| {
+        let (mut stop, mut content) = state?;
+        let item = match future::select(&mut stop, content.next()).await {
+            Either::Left(_) => Err(ocicore::Error::Cancelled),
+            Either::Right((item, _)) => item?,
+        };
+        let more = item.is_ok().then_some((stop, content));
+        Some((item, more))
     })
     .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_ends_when_it_is_cancelled() {
+        let cx = Cx::default();
+        let content = stream::iter([Ok(1), Ok(2)]).chain(stream::pending());
+        let mut content = until_cancelled(&cx, content.boxed());
+        assert!(matches!(content.next().await, Some(Ok(1))));
+        cx.cancel();
+        let rest: Vec<_> = content.collect().await;
+        assert!(matches!(rest[..], [Err(ocicore::Error::Cancelled)]));
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_content_or_an_error() {
+        let cx = Cx::default();
+        let content = until_cancelled(&cx, stream::iter([Ok(1), Ok(2)]).boxed());
+        assert_eq!(content.count().await, 2);
+        let failed = Err(ocicore::Error::Cancelled);
+        let content = stream::iter([failed]).chain(stream::pending::<ocicore::Result<u8>>());
+        assert_eq!(until_cancelled(&cx, content.boxed()).count().await, 1);
+    }
 }

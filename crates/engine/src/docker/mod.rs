@@ -12,6 +12,7 @@ mod container;
 mod dockerfile;
 mod endpoint;
 mod engine;
+mod events;
 mod fault;
 mod files;
 mod http;

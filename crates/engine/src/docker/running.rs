@@ -14,6 +14,9 @@ use crate::{
     spec::{ContainerId, ExecSpec, Signal},
 };
 
+/// The exit code of SIGKILL.
+const KILLED: i64 = 137;
+
 impl Docker {
     pub(super) async fn start_it(&self, id: &ContainerId) -> Result<()> {
         let deed = Deed::new("start", "container", id);
@@ -60,9 +63,33 @@ impl Docker {
             Err(error) if error.class() == Class::NotFound => Default::default(),
             Err(error) => return Err(error),
         };
+        let memory = self.killed_by_memory(id, code, &found).await?;
         let program = found.path.unwrap_or_else(|| id.to_string());
-        let killed = found.state.and_then(|state| state.oom_killed);
-        Ok(Exit::new(program, code, tail).killed_by_memory(killed))
+        Ok(Exit::new(program, code, tail).killed_by_memory(memory))
+    }
+
+    /// Whether the kernel killed a container for its use of memory. Engines do not always learn of
+    /// it: containerd looks at the control group of a container that has ended, when it may have
+    /// gone (one time in ten), Podman's monitor in some set-ups never. So one that could use up its
+    /// memory, ended by SIGKILL, and was sent no signal by the engine, counts as well.
+    async fn killed_by_memory(
+        &self,
+        id: &ContainerId,
+        code: i64,
+        found: &models::ContainerInspectResponse,
+    ) -> Result<bool> {
+        let state = found.state.as_ref();
+        if state.and_then(|state| state.oom_killed) == Some(true) {
+            return Ok(true);
+        }
+        let limit = found.host_config.as_ref().and_then(|host| host.memory);
+        let started = state.and_then(|state| state.started_at.as_deref()?.parse().ok());
+        match started {
+            Some(started) if code == KILLED && limit.is_some_and(|limit| limit > 0) => {
+                self.had_no_signal(id, started).await
+            }
+            _ => Ok(false),
+        }
     }
 
     pub(super) async fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()> {

@@ -100,7 +100,30 @@ impl Stop {
 
 /// Reads items, each checked.
 #[derive(Debug)]
-pub(super) struct Items {
+pub(super) struct Items(Objects);
+
+impl Items {
+    pub(super) fn new(answer: Answer) -> Self {
+        Self(Objects::new(answer))
+    }
+
+    /// The next item; none at an end that looks regular, which alone is no success.
+    pub(super) async fn next(&mut self) -> Result<Option<Item>, Stop> {
+        let Some(object) = self.0.next().await? else {
+            return Ok(None);
+        };
+        match checked(&object) {
+            Err(Stop::Garbled(_)) if self.0.ended => {
+                Err(Stop::Broken("it ends in the middle of an object".into()))
+            }
+            item => item.map(Some),
+        }
+    }
+}
+
+/// Reads objects, one on each line, as they come.
+#[derive(Debug)]
+pub(super) struct Objects {
     body: Incoming,
     buffer: BytesMut,
     /// How far the buffer was searched for a line feed.
@@ -108,7 +131,7 @@ pub(super) struct Items {
     ended: bool,
 }
 
-impl Items {
+impl Objects {
     pub(super) fn new(answer: Answer) -> Self {
         Self {
             body: answer.into_body(),
@@ -118,8 +141,8 @@ impl Items {
         }
     }
 
-    /// The next item; none at an end that looks regular, which alone is no success.
-    pub(super) async fn next(&mut self) -> Result<Option<Item>, Stop> {
+    /// The next one, unread; none at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<BytesMut>, Stop> {
         loop {
             let found = self.buffer[self.searched..]
                 .iter()
@@ -128,32 +151,20 @@ impl Items {
                 Some(at) => {
                     let line = self.buffer.split_to(self.searched + at);
                     self.buffer.advance(1);
-                    self.searched = 0;
                     line
                 }
-                None if self.ended => {
-                    self.searched = 0;
-                    if self.buffer.is_empty() {
-                        return Ok(None);
-                    }
-                    let last = self.buffer.split();
-                    return match checked(&last) {
-                        Err(Stop::Garbled(_)) => {
-                            Err(Stop::Broken("it ends in the middle of an object".into()))
-                        }
-                        item => item.map(Some),
-                    };
-                }
+                None if self.ended && self.buffer.is_empty() => return Ok(None),
+                None if self.ended => self.buffer.split(),
                 None => {
                     self.searched = self.buffer.len();
                     self.fill().await?;
                     continue;
                 }
             };
-            if line.trim_ascii().is_empty() {
-                continue;
+            self.searched = 0;
+            if !line.trim_ascii().is_empty() {
+                return Ok(Some(line));
             }
-            return checked(&line).map(Some);
         }
     }
 

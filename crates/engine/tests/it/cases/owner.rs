@@ -62,19 +62,13 @@ pub(crate) async fn events_are_told(bench: Arc<Bench>) {
     let (cx, engine) = (bench.cx.child(), &bench.engine);
     let ours = [engine::Label::with(OWNER, engine.owner().name())];
     let events = engine.events(&cx, &ours).await.unwrap();
-    let watching = tokio::spawn(
-        events
-            .try_filter(|event| {
-                let wanted = event.kind == "container" && event.action == "die";
-                std::future::ready(wanted)
-            })
-            .into_future(),
-    );
-    // The request goes out with the first poll.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Nobody reads yet.
     bench.run(&bench.shell("exit 3")).await.unwrap();
-    let (event, rest) = watching.await.unwrap();
-    let event = event.unwrap().unwrap();
+    let mut events = events.try_filter(|event| {
+        let wanted = event.kind == "container" && event.action == "die";
+        std::future::ready(wanted)
+    });
+    let event = events.next().await.unwrap().unwrap();
     let attributes: BTreeMap<String, String> = event.attributes;
     assert_eq!(attributes[OWNER], engine.owner().name());
     let code = attributes
@@ -82,7 +76,7 @@ pub(crate) async fn events_are_told(bench: Arc<Bench>) {
         .or_else(|| attributes.get("containerExitCode"));
     assert_eq!(code.map(String::as_str), Some("3"), "{attributes:?}");
     cx.cancel();
-    let last = rest.collect::<Vec<_>>().await.pop().unwrap();
+    let last = events.collect::<Vec<_>>().await.pop().unwrap();
     assert!(matches!(last, Err(ocicore::Error::Cancelled)), "{last:?}");
 }
 
