@@ -12,7 +12,7 @@ use super::unpacked;
 /// The program, fetched if need be.
 pub(super) fn install(home: &Home) -> Result<PathBuf> {
     const NAME: &str = "busybox-static";
-    let dir = unpacked::packages(home, NAME, &[NAME], "bin/busybox")?;
+    let dir = unpacked::packages(home, NAME, &[NAME])?;
     let program = dir.join("bin/busybox");
     let said = process::output(Command::new(&program).args(["echo", "static"]))?;
     if said == "static" {

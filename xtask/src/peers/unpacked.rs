@@ -11,15 +11,12 @@ use crate::process;
 use super::apt;
 use super::home::Home;
 
-/// The folder that the packages are unpacked to, fetched if need be; `shown_by` is a file in it.
-pub(super) fn packages(
-    home: &Home,
-    name: &str,
-    packages: &[&str],
-    shown_by: &str,
-) -> Result<PathBuf> {
+/// The folder that the packages are unpacked to, fetched if need be.
+pub(super) fn packages(home: &Home, name: &str, packages: &[&str]) -> Result<PathBuf> {
     let dir = home.at("cache").join(name);
-    if !dir.join(shown_by).exists() {
+    // Each package of Debian has this folder.
+    let is_there = |package: &&str| dir.join("usr/share/doc").join(package).exists();
+    if !packages.iter().all(is_there) {
         fetch(home, &dir, packages)?;
     }
     Ok(dir)

@@ -1,58 +1,31 @@
 //! Layers read by the tools that people have, and archives that these tools made.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, path::Path, process::Command};
 
 use ocicore::{SizeLimits, conformance::peer::peer};
-use repack::{Cx, Entry, Mtime, Pattern, Tree, into_layer, layer::Options};
+use repack::Cx;
 
-use crate::support::{
-    disk::{expected, on_disk},
-    gunzip, path, text,
-    zip::{Member, build},
+use crate::{
+    sinks::{Form, OF_ESTARGZ, output, tree, write_all},
+    support::{
+        disk::{expected, on_disk},
+        gunzip, text,
+    },
 };
 
-/// A tree with everything that is spliced, grouped, or needs a PAX header.
-fn tree() -> Tree {
-    let zip = build(&[
-        Member::deflated("lib/a.jar", &text(200_000, 1)),
-        Member::deflated("run.sh", b"#!/bin/sh\n").with(|member| member.st_mode = 0o100_755),
-        Member::stored("stored.bin", &text(2 << 20, 2)),
-        Member::deflated("big", &text(18 << 20, 3)),
-        Member::stored("link", b"run.sh").with(|member| member.st_mode = 0o120_777),
-        Member::stored("empty/", b"").with(|member| member.st_mode = 0o40_755),
-        Member::stored("grüße", b"x"),
-    ]);
-    let mut tree = crate::support::index_zip(zip).unwrap();
-    let long = "long-name/".repeat(20) + &"n".repeat(200);
-    tree.insert(path(&long), Entry::file("long")).unwrap();
-    tree.insert(path("hard"), Entry::hardlink(path("run.sh")))
-        .unwrap();
-    tree.set_mtime(&Pattern::all(), Mtime::from_seconds(1_600_000_000));
-    tree
-}
-
-fn output(command: &mut Command) -> Vec<u8> {
-    let output = command.stderr(Stdio::piped()).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {stderr}");
-    assert!(stderr.is_empty(), "{command:?} complains: {stderr}");
-    output.stdout
-}
-
-/// Writes the layer and has it extracted by `extract(layer, into)`.
-fn check(extract: &dyn Fn(&Path, &Path)) {
+/// Writes a layer in each form and has it extracted by `extract(layer, into)`.
+fn check(takes: &[Form], extract: &dyn Fn(&Path, &Path)) {
     let dir = tempfile::tempdir().unwrap();
-    let layer = dir.path().join("layer.tar.gz");
     let tree = tree();
-    into_layer(&Cx::default(), &tree, &Options::default(), &layer).unwrap();
-    let into = dir.path().join("out");
-    fs::create_dir(&into).unwrap();
-    extract(&layer, &into);
-    assert_eq!(on_disk(&into), expected(&tree));
+    for (name, layer, _) in write_all(&tree, dir.path(), takes) {
+        let into = dir.path().join(format!("{name}.out"));
+        fs::create_dir(&into).unwrap();
+        extract(&layer, &into);
+        for added in OF_ESTARGZ {
+            let _ = fs::remove_file(into.join(added));
+        }
+        assert_eq!(on_disk(&into), expected(&tree), "{name}");
+    }
 }
 
 #[test]
@@ -60,26 +33,24 @@ fn gnu_tar_and_gzip_read_it() {
     let (Some(tar), Some(gzip)) = (peer("GNU_TAR"), peer("GZIP")) else {
         return;
     };
-    check(&|layer, into| {
-        output(Command::new(&gzip).arg("-t").arg(layer));
-        output(
-            Command::new(&tar)
-                .arg("-xpzf")
-                .arg(layer)
-                .arg("-C")
-                .arg(into),
-        );
+    check(&[Form::Tar, Form::Gzip], &|layer, into| {
+        if layer.extension().is_some_and(|extension| extension == "gz") {
+            output(Command::new(&gzip).arg("-t").arg(layer));
+        }
+        let mut command = Command::new(&tar);
+        output(command.arg("-xpf").arg(layer).arg("-C").arg(into));
     });
 }
 
 #[test]
 fn bsdtar_reads_it() {
     let Some(bsdtar) = peer("BSDTAR") else { return };
-    check(&|layer, into| {
+    let forms = [Form::Tar, Form::Gzip, Form::Zstd];
+    check(&forms, &|layer, into| {
         let mut command = Command::new(&bsdtar);
         // Names are UTF-8 there only in a locale that says so.
         command.env("LC_ALL", "C.UTF-8");
-        output(command.arg("-xpzf").arg(layer).arg("-C").arg(into));
+        output(command.arg("-xpf").arg(layer).arg("-C").arg(into));
     });
 }
 
@@ -88,15 +59,11 @@ fn busybox_reads_it() {
     let Some(busybox) = peer("BUSYBOX_STATIC") else {
         return;
     };
-    check(&|layer, into| {
+    check(&[Form::Tar, Form::Gzip], &|layer, into| {
+        let is_gzip = layer.extension().is_some_and(|extension| extension == "gz");
+        let flags = if is_gzip { "-xpzf" } else { "-xpf" };
         let mut command = Command::new(&busybox);
-        output(
-            command
-                .args(["tar", "-xpzf"])
-                .arg(layer)
-                .arg("-C")
-                .arg(into),
-        );
+        output(command.args(["tar", flags]).arg(layer).arg("-C").arg(into));
     });
 }
 
@@ -105,16 +72,12 @@ fn python_reads_it() {
     let Some(python) = peer("PYTHON3") else {
         return;
     };
-    check(&|layer, into| {
+    check(&[Form::Tar, Form::Gzip], &|layer, into| {
         let script = "import sys, tarfile\n\
             tarfile.open(sys.argv[1]).extractall(sys.argv[2])\n";
         let mut command = Command::new(&python);
-        output(
-            command
-                .args(["-W", "ignore", "-c", script])
-                .arg(layer)
-                .arg(into),
-        );
+        command.args(["-W", "ignore", "-c", script]);
+        output(command.arg(layer).arg(into));
     });
 }
 
