@@ -58,6 +58,11 @@ impl Failure {
         self.code
     }
 
+    /// What to do.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// Kind of failure, which decides the exit code.
     pub fn class(&self) -> Class {
         self.class
@@ -198,6 +203,27 @@ impl From<talend::Error> for Failure {
             }
             talend::Error::UnsafeLaunchers { .. } => {
                 "start java as the last command of the launcher, or keep it by `--allow-unsafe`"
+            }
+            _ => return Self::new(error.class(), error),
+        };
+        Self::new(error.class(), error).with_hint(hint)
+    }
+}
+
+impl From<talend::nexus::Error> for Failure {
+    fn from(error: talend::nexus::Error) -> Self {
+        use talend::nexus::Error;
+        let hint = match &error {
+            Error::Unauthorized { .. } => {
+                "give the user by an option or the environment, or add the host to ~/.netrc"
+            }
+            Error::Redeploy { .. } => {
+                "publish another version, or let the repository replace released files"
+            }
+            Error::NotAnArchive { .. } => "is the address right, and does it ask for a login?",
+            Error::NoRepository { .. } => "give `--repository ADDRESS` or `--nexus-host HOST`",
+            Error::Transport { .. } | Error::Server { .. } | Error::Truncated { .. } => {
+                "try again: what was downloaded is kept"
             }
             _ => return Self::new(error.class(), error),
         };

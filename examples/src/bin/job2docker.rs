@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use examples::{
     Common, EXIT_CODES, Failure, Result, Shell, completions,
-    job2docker::{self, Build, Contexts, Deploy, Original, Watched},
+    job2docker::{self, Build, Contexts, Deploy, Original, Package, Publish, Watched},
     print, run,
 };
 use ocicore::{Class, Cx, Reference, SizeLimits};
@@ -65,6 +65,22 @@ With --run the exit code is that of the job.")]
     /// `job2docker ZIP [TARGET_DIR [WORK_DIR]]`
     #[command(hide = true)]
     Original(Original),
+    /// Merge the jobs of a manifest into one application: an image, an archive, or both
+    #[command(after_help = "Examples:
+  job2docker package jobs.toml --to docker://registry.example/team/orders:1.2
+  job2docker package jobs.txt -a orders -v 1.2 --tgz orders.tgz \\
+    --repository https://nexus.example.com/repository/releases
+  job2docker package orders com/example 1.2-SNAPSHOT jobs.txt nexus.example.com
+
+The last one is the original's form: it publishes orders-1.2-SNAPSHOT.tgz to the repository
+`snapshots` of that Nexus. Nothing is written before all jobs are there and merged.")]
+    Package(Box<Package>),
+    /// Publish an archive to a Maven repository, or an image to a registry
+    #[command(after_help = "Examples:
+  job2docker publish orders.tgz --coordinates com.example:orders:1.2 \\
+    --repository https://nexus.example.com/repository/releases
+  job2docker publish oci:orders --to docker://registry.example/team/orders:1.2")]
+    Publish(Box<Publish>),
     /// Show the job in a zip, and what would become of its launchers
     Inspect {
         /// The built job
@@ -97,6 +113,8 @@ fn main() -> ExitCode {
     run(common, async |cx| match arguments.command {
         Command::Build(build) => job2docker::build_job(&cx, common, *build).await,
         Command::Contexts(command) => job2docker::show_contexts(&cx, common, command).await,
+        Command::Package(command) => job2docker::package_jobs(&cx, common, *command).await,
+        Command::Publish(command) => job2docker::publish(&cx, common, *command).await,
         Command::Original(command) => job2docker::convert_as_original(&cx, common, command).await,
         Command::Watch(command) => job2docker::watch_folder(&cx, common, *command).await,
         Command::Deploy(command) => job2docker::deploy_image(&cx, common, *command).await,

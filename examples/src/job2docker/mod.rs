@@ -1,5 +1,6 @@
 //! Talend jobs to images and archives: what `job2docker` does.
 
+mod access;
 mod assemble;
 mod base;
 mod build;
@@ -9,11 +10,14 @@ mod conversion;
 mod deploy;
 mod hook;
 mod original;
+mod package;
+mod publish;
 mod render;
 mod run;
 mod target;
 mod watch;
 
+pub use access::{RepositoryArgument, Side, client};
 pub use assemble::{LayerFiles, Layering, WrittenImage, WrittenLayer, assemble, named};
 pub use base::{Base, OpenBase};
 pub use build::{Outcome, Request, build, default_entrypoint, file_name, mtime, plan};
@@ -23,7 +27,9 @@ pub use conversion::{Conversion, read_properties};
 pub use deploy::{Deploy, deploy_image};
 pub use hook::Hook;
 pub use original::{Original, arguments, convert_as_original};
-pub use render::{render, render_inspection};
+pub use package::{Package, PublishLayoutName, package_jobs};
+pub use publish::{Publish, publish};
+pub use render::{render, render_inspection, render_report};
 pub use run::run_job;
 pub use target::{ArchivePath, Target};
 pub use watch::{Watched, watch_folder};

@@ -64,7 +64,7 @@ fn render_diffs(report: &Report) -> String {
 }
 
 /// What was, or would be, done to the launchers.
-fn render_report(report: &Report) -> String {
+pub fn render_report(report: &Report) -> String {
     let mut text = String::new();
     for launcher in &report.launchers {
         let verdict = match &launcher.outcome {
