@@ -382,3 +382,160 @@ impl From<Error> for ocicore::Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, fmt::Write as _, mem};
+
+    use super::*;
+
+    /// One of each, as users see them.
+    fn all() -> Vec<Error> {
+        let endpoint = || "unix:///run/docker.sock".to_owned();
+        let text = |text: &str| text.to_owned();
+        let tail = Tail::default;
+        vec![
+            Error::NoEngine {
+                tried: text("/run/docker.sock, /run/podman/podman.sock"),
+            },
+            Error::NoSocket {
+                endpoint: endpoint(),
+            },
+            Error::SocketDenied {
+                endpoint: endpoint(),
+                source: io::ErrorKind::PermissionDenied.into(),
+            },
+            Error::Unreachable {
+                endpoint: endpoint(),
+                source: io::Error::from(io::ErrorKind::ConnectionRefused).into(),
+            },
+            Error::Settings {
+                place: text("DOCKER_HOST"),
+                fault: text("`ftp://x` is no address of an engine"),
+            },
+            Error::ApiTooOld {
+                endpoint: endpoint(),
+                version: text("1.24"),
+                needed: "1.41",
+            },
+            Error::Vanished {
+                action: "build",
+                subject: text("app:1"),
+                tail: tail(),
+                source: None,
+            },
+            Error::Protocol {
+                action: "load",
+                subject: text("app:1"),
+                fault: text("it names no image"),
+            },
+            Error::NotFound {
+                kind: "image",
+                name: text("app:1"),
+            },
+            Error::NotFound {
+                kind: "container",
+                name: text("abc"),
+            },
+            Error::NameInUse { name: text("web") },
+            Error::Conflict {
+                action: "remove",
+                subject: text("app:1"),
+                message: text("image is being used by stopped container abc"),
+            },
+            Error::Dockerfile {
+                file: text("Dockerfile"),
+                line: Some(3),
+                message: text("unknown instruction: RUNN"),
+            },
+            Error::Dockerfile {
+                file: text("Dockerfile"),
+                line: None,
+                message: text("it is not in the context"),
+            },
+            Error::Build {
+                step: Some(text("RUN false")),
+                code: Some(1),
+                message: text("exit code: 1"),
+                tail: tail(),
+            },
+            Error::Build {
+                step: None,
+                code: None,
+                message: text("no such stage"),
+                tail: tail(),
+            },
+            Error::ContextTooLarge {
+                size: 2000,
+                limit: 1000,
+            },
+            Error::CommandNotFound {
+                command: text("job"),
+                tail: tail(),
+            },
+            Error::NotExecutable {
+                command: text("job"),
+                tail: tail(),
+            },
+            Error::OutOfMemory {
+                command: text("job"),
+                tail: tail(),
+            },
+            Error::Exit {
+                command: text("job"),
+                code: 7,
+                tail: tail(),
+            },
+            Error::TimeLimit {
+                command: text("job"),
+                limit: Duration::from_secs(90),
+                tail: tail(),
+            },
+            Error::Denied {
+                action: "push",
+                subject: text("h.example/app:1"),
+                message: text("unauthorized"),
+            },
+            Error::RegistryUnreachable {
+                action: "pull",
+                subject: text("h.example/app:1"),
+                message: text("no route to host"),
+            },
+            Error::DiskFull {
+                action: "build",
+                subject: text("app:1"),
+                message: text("no space left on device"),
+            },
+            Error::Unsupported {
+                engine: text("Podman 4.3.1"),
+                what: text("forward SSH agents"),
+            },
+            Error::Engine {
+                action: "commit",
+                subject: text("abc"),
+                status: Some(500),
+                message: text("internal error"),
+            },
+            Error::Cancelled,
+            Error::Content(ocicore::Error::Cancelled),
+        ]
+    }
+
+    #[test]
+    fn each_error_says_what_is_wrong_and_what_to_do() {
+        let all = all();
+        let kinds: HashSet<_> = all.iter().map(mem::discriminant).collect();
+        let declared = include_str!("error.rs")
+            .matches(concat!("#[", "error("))
+            .count();
+        assert_eq!(kinds.len(), declared, "a kind of error has no sample");
+        let mut shown = String::new();
+        for error in &all {
+            writeln!(shown, "{:?}: {error}", error.class()).unwrap();
+            if let Some(hint) = error.hint() {
+                writeln!(shown, "    {hint}").unwrap();
+            }
+        }
+        insta::assert_snapshot!(shown);
+    }
+}

@@ -251,6 +251,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_docker_archive_is_a_source() {
+        let (cx, directory) = (Cx::default(), tempfile::tempdir().unwrap());
+        let fixture = Fixture::image();
+        let store = filled(&fixture).await;
+        let path = directory.path().join("image.tar");
+        let roots = [Root::new(*fixture.root().digest(), ["h.io/app:v1"])];
+        let file = AtomicFile::create(&path).unwrap();
+        write_docker(&cx, store, &roots, &Platform::host(), file)
+            .await
+            .unwrap()
+            .commit()
+            .unwrap();
+        // Its manifest was not in the archive, and is as the fixture's again.
+        let archive = open(&cx, path, &SizeLimits::default()).await.unwrap();
+        Suite::default().source(&archive, &fixture).await;
+    }
+
+    #[tokio::test]
     async fn a_docker_archive_has_the_platforms_image() {
         let (cx, directory) = (Cx::default(), tempfile::tempdir().unwrap());
         let store = filled(&Fixture::index()).await;

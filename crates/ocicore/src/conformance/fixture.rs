@@ -45,6 +45,14 @@ impl Fixture {
         fixture
     }
 
+    /// The same without tags, as of a source that knows digests only.
+    pub fn untagged(mut self) -> Self {
+        for (_, tags) in &mut self.manifests {
+            tags.clear();
+        }
+        self
+    }
+
     /// Writes it all.
     ///
     /// # Errors

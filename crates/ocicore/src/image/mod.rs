@@ -232,3 +232,24 @@ fn oci_media_type(media_type: &MediaType) -> MediaType {
         other => other.clone(),
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "conformance")]
+mod tests {
+    use super::*;
+    use crate::{
+        Memory,
+        conformance::{Fixture, Suite},
+    };
+
+    #[tokio::test]
+    async fn an_image_is_a_source() {
+        let (cx, store) = (Cx::default(), Memory::default());
+        let fixture = Fixture::image();
+        fixture.fill(&cx, &store).await.unwrap();
+        let name = Name::Digest(*fixture.root().digest());
+        let image = Image::open(&cx, &store, &name, &Platform::host()).await;
+        let fixture = fixture.untagged();
+        Suite::default().source(&image.unwrap(), &fixture).await;
+    }
+}

@@ -1,5 +1,6 @@
-//! Tests of `ocicore` that need a process of their own.
+//! Tests of `ocicore` from outside.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panics")]
 
 mod crash;
+mod errors;
