@@ -22,8 +22,11 @@ const JARS: &[&str] = &[
     "libactivemq-java",
     "libderby-java",
     "libjfreechart-java",
-    "kotlin",
+    "jruby",
+    "libfastutil-java",
+    "libicu4j-java",
     "libjetty9-java",
+    "liblucene8-java",
     "libcdk-java",
     "libjgit-java",
     "groovy",
@@ -47,6 +50,9 @@ const JARS: &[&str] = &[
     "libzookeeper-java",
 ];
 
+/// Debian's packages whose sources stand for small files of text.
+const TEXTS: &[&str] = &["golang-1.19-src", "libboost1.74-dev"];
+
 /// Where inputs are kept.
 pub(crate) fn folder() -> Result<PathBuf> {
     let folder = e2e::root().join("target/bench");
@@ -56,24 +62,15 @@ pub(crate) fn folder() -> Result<PathBuf> {
 
 /// A zip shaped as a Talend job's, of at most `limit` bytes of Debian's jars.
 pub(crate) fn talend_like(folder: &Path, limit: u64) -> Result<PathBuf> {
-    zipped(folder, &format!("talend-{limit}"), |tree| {
-        let downloads = folder.join("jars");
-        fs::create_dir_all(&downloads)?;
-        run(Command::new("apt-get")
-            .args(["download", "-q"])
-            .args(JARS)
-            .current_dir(&downloads))?;
+    zipped(folder, &format!("jars-{limit}"), |tree| {
         let mut jars = BTreeMap::new();
-        for deb in fs::read_dir(&downloads)? {
-            let deb = deb?.path();
-            if deb.extension().is_some_and(|extension| extension == "deb") {
-                run(Command::new("dpkg")
-                    .arg("-x")
-                    .arg(&deb)
-                    .arg(downloads.join("root")))?;
+        let root = packages(&folder.join("jars"), JARS)?;
+        walk(&root, &mut |path| {
+            if let (Some(name), Some("jar")) = (path.file_name(), extension(path)) {
+                jars.insert(name.to_owned(), path.to_owned());
             }
-        }
-        collect_jars(&downloads.join("root"), &mut jars)?;
+            Ok(())
+        })?;
         fs::create_dir_all(tree.join("lib"))?;
         fs::create_dir_all(tree.join("MyJob/gantry/myjob_0_1/contexts"))?;
         let mut sum = 0;
@@ -98,18 +95,27 @@ pub(crate) fn talend_like(folder: &Path, limit: u64) -> Result<PathBuf> {
     })
 }
 
-/// A zip of many small files of text.
-pub(crate) fn texts(folder: &Path, files: u32) -> Result<PathBuf> {
-    zipped(folder, &format!("texts-{files}"), |tree| {
-        let mut random = Random(7);
+/// A zip of many small files of text: sources in C++ and Go.
+pub(crate) fn texts(folder: &Path, files: usize) -> Result<PathBuf> {
+    zipped(folder, &format!("sources-{files}"), |tree| {
+        let root = packages(&folder.join("texts"), TEXTS)?;
+        let mut texts = Vec::new();
+        walk(&root, &mut |path| {
+            if let Some("go" | "h" | "hpp" | "ipp" | "s" | "txt") = extension(path) {
+                texts.push(path.strip_prefix(&root)?.to_owned());
+            }
+            Ok(())
+        })?;
+        texts.sort_unstable();
+        if texts.len() < files {
+            return Err(format!("the packages have only {} texts", texts.len()).into());
+        }
+        // Every now and then one is left out, so that all kinds are in it.
         for n in 0..files {
-            let directory = tree.join(format!("{}/{}", n % 61, n % 7));
-            fs::create_dir_all(&directory)?;
-            // Most are small, some are not, 8 KiB on average.
-            let words = 20 + random.below(300) * random.below(9);
-            let mut out = BufWriter::new(fs::File::create(directory.join(format!("{n}.txt")))?);
-            write_words(&mut out, &mut random, words)?;
-            out.flush()?;
+            let text = &texts[n * texts.len() / files];
+            let to = tree.join(text);
+            fs::create_dir_all(to.parent().ok_or("it lies in the tree")?)?;
+            fs::copy(root.join(text), to)?;
         }
         Ok(())
     })
@@ -117,7 +123,7 @@ pub(crate) fn texts(folder: &Path, files: u32) -> Result<PathBuf> {
 
 /// A zip of a few large files, half of whose content does not shrink.
 pub(crate) fn large(folder: &Path, files: u32, size: u64) -> Result<PathBuf> {
-    zipped(folder, &format!("large-{files}-{size}"), |tree| {
+    zipped(folder, &format!("halves-{files}-{size}"), |tree| {
         let mut random = Random(11);
         for n in 0..files {
             let mut out = BufWriter::new(fs::File::create(tree.join(format!("{n}.bin")))?);
@@ -126,11 +132,12 @@ pub(crate) fn large(folder: &Path, files: u32, size: u64) -> Result<PathBuf> {
                 for _ in 0..8192 {
                     out.write_all(&random.next().to_le_bytes())?;
                 }
-                let mut text = Vec::new();
-                write_words(&mut text, &mut random, 10_000)?;
-                text.truncate(65_536);
-                out.write_all(&text)?;
-                written += 65_536 + text.len() as u64;
+                let mut log = Vec::with_capacity(66_000);
+                while log.len() < 65_536 {
+                    write_line(&mut log, &mut random)?;
+                }
+                out.write_all(&log[..65_536])?;
+                written += 2 * 65_536;
             }
             out.flush()?;
         }
@@ -161,18 +168,44 @@ fn zipped(folder: &Path, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> 
     Ok(zip)
 }
 
-fn collect_jars(folder: &Path, jars: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+/// Downloads and unpacks packages of Debian; returns where their files are.
+fn packages(folder: &Path, names: &[&str]) -> Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    run(Command::new("apt-get")
+        .args(["download", "-q"])
+        .args(names)
+        .current_dir(folder))?;
+    let root = folder.join("root");
+    for deb in fs::read_dir(folder)? {
+        let deb = deb?.path();
+        let is_asked_for = names.iter().any(|name| {
+            let file = deb.file_name().and_then(|name| name.to_str());
+            file.is_some_and(|file| file.starts_with(&format!("{name}_")))
+        });
+        if is_asked_for {
+            run(Command::new("dpkg").arg("-x").arg(&deb).arg(&root))?;
+        }
+    }
+    Ok(root)
+}
+
+/// Calls `found` for all regular files.
+fn walk(folder: &Path, found: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let path = entry.path();
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            collect_jars(&path, jars)?;
-        } else if kind.is_file() && path.extension().is_some_and(|e| e == "jar") {
-            jars.insert(entry.file_name().to_string_lossy().into_owned(), path);
+            walk(&path, found)?;
+        } else if kind.is_file() {
+            found(&path)?;
         }
     }
     Ok(())
+}
+
+fn extension(path: &Path) -> Option<&str> {
+    path.extension()?.to_str()
 }
 
 fn run(command: &mut Command) -> Result<()> {
@@ -184,19 +217,21 @@ fn run(command: &mut Command) -> Result<()> {
     }
 }
 
-/// Words with the frequencies of a language (Zipf's law), so that they shrink as texts do.
-fn write_words(out: &mut impl Write, random: &mut Random, words: u64) -> Result<()> {
-    for n in 0..words {
-        // The product of two even choices prefers small numbers.
-        let rank = random.below(80) * random.below(80);
-        let mut word = Random(rank * 2 + 1);
-        let letters = 2 + rank % 9;
-        for _ in 0..letters {
-            out.write_all(&[b'a' + u8::try_from(word.below(26))?])?;
-        }
-        out.write_all(if n % 11 == 10 { b".\n" } else { b" " })?;
-    }
-    Ok(())
+/// A line as of a server's log, which shrinks as these do.
+fn write_line(out: &mut impl Write, random: &mut Random) -> Result<()> {
+    let n = random.next();
+    let paths = ["index.html", "api/v1/items", "static/site.css", "login"];
+    let path = paths[usize::from(n.to_le_bytes()[0] & 3)];
+    Ok(writeln!(
+        out,
+        "10.0.{}.{} - - [21/Nov/2026:12:{:02}:{:02} +0000] \"GET /{path}?id={} HTTP/1.1\" 200 {}",
+        n >> 8 & 7,
+        n >> 16 & 0xff,
+        n >> 24 & 31,
+        n >> 32 & 31,
+        n >> 40 & 0xfff,
+        n >> 54,
+    )?)
 }
 
 /// xorshift64* (Vigna 2016): the same input on every machine.
@@ -208,9 +243,5 @@ impl Random {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 33) % limit
     }
 }

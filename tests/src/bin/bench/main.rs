@@ -24,7 +24,8 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 const HELP: &str = "\
 Usage: cargo xtask bench NAME [--quick] [--json]
 
-  repack           zips to layers, beside unzip + tar, pigz, bsdtar and zip + tar + flate2
+  repack           zips to layers, beside unzip + tar, pigz, bsdtar and zip + tar + flate2,
+                   and layers to files, beside GNU tar, umoci and the tar crate
   registry-client  images to docker-registry and back, beside skopeo and oci-client
   talend           50 jobs as one image to the embedded registry, beside the original's unzip, sed, rsync, tar
 
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
             registry_client::work(&args[1..]).map(|()| ExitCode::SUCCESS)
         }
         Some(talend::WORKER) => talend::work(&args[1..]).map(|()| ExitCode::SUCCESS),
-        Some(repack::BASELINE) => repack::baseline(&args[1..]).map(|()| ExitCode::SUCCESS),
+        Some(repack::WORKER) => repack::work(&args[1..]).map(|()| ExitCode::SUCCESS),
         _ => bench(&args),
     };
     result.unwrap_or_else(|error| {
