@@ -21,6 +21,7 @@ use crate::{
     Auth, Error, Limits, Result, gc,
     links::{Links, Sparse},
     metrics::Metrics,
+    patient::Patient,
     proxy::Proxy,
     repositories::ServerRepositories,
     routes::{self, App},
@@ -38,6 +39,21 @@ pub struct Server {
     app: Arc<App>,
     stop: watch::Sender<bool>,
     accepting: Option<JoinHandle<()>>,
+    collecting: Option<Collecting>,
+}
+
+/// Garbage collection of a server. Cancelled when dropped; it then ends in good order, so that
+/// another server need not wait until its lease runs out.
+#[derive(Debug)]
+struct Collecting {
+    cx: Cx,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        self.cx.cancel();
+    }
 }
 
 /// Settings of a [`Server`] to be.
@@ -51,6 +67,7 @@ pub struct Builder {
     sparse: Sparse,
     grace: Duration,
     proxy: Proxy,
+    collect: Option<(Duration, gc::Options)>,
 }
 
 /// What lies between TCP and HTTP.
@@ -84,6 +101,7 @@ impl Server {
             sparse: Sparse::default(),
             grace: gc::GRACE,
             proxy: Proxy::default(),
+            collect: None,
         }
     }
 
@@ -108,6 +126,11 @@ impl Server {
         if let Some(accepting) = self.accepting.take() {
             // It neither panics nor is it aborted before.
             let _ = accepting.await;
+        }
+        if let Some(mut collecting) = self.collecting.take() {
+            collecting.cx.cancel();
+            // Nor does this one panic.
+            let _ = (&mut collecting.task).await;
         }
     }
 }
@@ -165,7 +188,14 @@ impl Builder {
         Ok(self)
     }
 
-    /// With another context, for its clock: by it, tokens expire.
+    /// Collects garbage that often, for the first time after `every`; with the grace of this
+    /// server, whatever `options` say. Of several servers on one storage, each may do it.
+    pub fn collect(mut self, every: Duration, options: gc::Options) -> Self {
+        self.collect = Some((every, options));
+        self
+    }
+
+    /// With another context, for its clock: by it, tokens expire and garbage is old.
     pub fn context(mut self, cx: Cx) -> Self {
         self.cx = cx;
         self
@@ -183,9 +213,20 @@ impl Builder {
         };
         let listener = TcpListener::bind(address).await.map_err(fault)?;
         let local = listener.local_addr().map_err(fault)?;
+        let collecting = self.collect.map(|(every, options)| {
+            let (cx, storage) = (self.cx.child(), Arc::clone(&self.storage));
+            let options = options.grace(self.grace);
+            let task = tokio::spawn(gc::keep_collecting(cx.clone(), storage, every, options));
+            Collecting { cx, task }
+        });
         let links = Arc::new(Links::new(self.storage, self.grace / 2, self.sparse));
+        let room = self.limits.manifests().div_ceil(1024);
+        let room = usize::try_from(room).map_or(Semaphore::MAX_PERMITS, |room| {
+            room.min(Semaphore::MAX_PERMITS)
+        });
         let app = Arc::new(App {
             links,
+            manifests: Semaphore::new(room),
             limits: self.limits,
             auth: self.auth,
             cx: self.cx,
@@ -201,6 +242,7 @@ impl Builder {
             app,
             stop,
             accepting: Some(accepting),
+            collecting,
         })
     }
 }
@@ -250,10 +292,13 @@ async fn serve(
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
     // A connection costs no buffers before its first byte.
+    let mut first = [0];
     tokio::select! {
-        ready = stream.readable() => if ready.is_err() { return },
+        peeked = stream.peek(&mut first) => if !matches!(peeked, Ok(1..)) { return },
+        () = tokio::time::sleep(app.limits.silence) => return,
         _ = stopped.wait_for(|stop| *stop) => return,
     }
+    let stream = Patient::new(stream, app.limits.silence);
     match &app.transport {
         Transport::Plain => speak(stream, client, app, stopped).await,
         #[cfg(feature = "tls")]

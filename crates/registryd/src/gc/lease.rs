@@ -1,7 +1,4 @@
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use ocicore::Cx;
@@ -12,8 +9,10 @@ use crate::{
     storage::{Storage, Version, When, conflict},
 };
 
-/// A run that takes longer is thought dead.
-const LONGEST: Duration = Duration::from_secs(6 * 3600);
+/// How often who holds it says so.
+const RENEWAL: Duration = Duration::from_secs(60);
+/// Who has not said so for that long is thought dead.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// The right to collect, which one has at a time over all processes.
 pub(super) struct Lease {
@@ -28,11 +27,8 @@ impl Lease {
             None => storage.put(&key, Bytes::new(), When::Absent).await?,
             Some(meta) => {
                 let age = cx.now().duration_since(meta.modified);
-                let age = age.unwrap_or_else(|_| {
-                    SystemTime::now()
-                        .duration_since(meta.modified)
-                        .unwrap_or_default()
-                });
+                // Of the future is none: clocks differ a little.
+                let age = age.unwrap_or_default();
                 if age < LONGEST {
                     return Err(
                         conflict("start", "garbage collection, which runs elsewhere").into(),
@@ -47,6 +43,16 @@ impl Lease {
             storage: Arc::clone(storage),
             version: taken,
         })
+    }
+
+    /// Says again and again that it is held; ends with an error when it no longer is.
+    pub(super) async fn keep(&mut self) -> Result<Infallible> {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            let key = keys::lease();
+            let unchanged = When::Unchanged(&self.version);
+            self.version = self.storage.put(&key, Bytes::new(), unchanged).await?;
+        }
     }
 
     pub(super) async fn release(self) -> Result<()> {

@@ -23,6 +23,7 @@ pub use self::retention::Rule;
 use crate::{
     Result,
     links::{Links, keys},
+    routes::Chain,
     storage::{Storage, UploadId, Version, When},
 };
 
@@ -250,10 +251,41 @@ pub async fn plan(cx: &Cx, storage: &Arc<dyn Storage>, options: &Options) -> Res
 /// # Errors
 /// Those of the storage; of class `Conflict` if another one is running.
 pub async fn run(cx: &Cx, storage: &Arc<dyn Storage>, plan: &Plan) -> Result<Report> {
-    let lease = lease::Lease::take(cx, storage).await?;
-    let result = sweep(cx, storage, plan).await;
+    let mut lease = lease::Lease::take(cx, storage).await?;
+    let result = tokio::select! {
+        result = sweep(cx, storage, plan) => result,
+        Err(lost) = lease.keep() => return Err(lost),
+    };
     lease.release().await?;
     result
+}
+
+/// Collects again and again, until `cx` is cancelled.
+pub(crate) async fn keep_collecting(
+    cx: Cx,
+    storage: Arc<dyn Storage>,
+    every: Duration,
+    options: Options,
+) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = cx.cancelled() => return,
+        }
+        let collected = async {
+            let plan = plan(&cx, &storage, &options).await?;
+            run(&cx, &storage, &plan).await
+        };
+        match collected.await {
+            Ok(report) if report == Report::default() => tracing::debug!("no garbage"),
+            Ok(report) => tracing::info!(?report, "garbage is collected"),
+            Err(error) if error.class() == Class::Conflict => {
+                tracing::debug!("garbage is collected elsewhere");
+            }
+            Err(_) if cx.check().is_err() => return,
+            Err(error) => tracing::warn!(error = %Chain(&error), "garbage is not collected"),
+        }
+    }
 }
 
 async fn sweep(cx: &Cx, storage: &Arc<dyn Storage>, plan: &Plan) -> Result<Report> {

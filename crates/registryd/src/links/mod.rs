@@ -26,6 +26,8 @@ pub(crate) mod keys;
 
 /// No link or tag is larger: it holds a descriptor with a manifest's annotations.
 const LINK_LIMIT: u64 = 8 << 20;
+/// Bytes of a page of referrers, as many as of a manifest. One that is larger comes alone.
+const PAGE_LIMIT: usize = 4 << 20;
 /// Links that are looked at together.
 const CONCURRENCY: usize = 16;
 
@@ -453,12 +455,16 @@ impl Links {
             items: Vec::new(),
             more: false,
         };
+        let mut bytes = 0;
         while let Some(referrer) = found.try_next().await? {
-            let Some(referrer) = referrer else { continue };
+            let Some((referrer, size)) = referrer else {
+                continue;
+            };
             if artifact_type.is_some_and(|wanted| referrer.artifact_type() != Some(wanted)) {
                 continue;
             }
-            if page.items.len() == limit {
+            bytes += size;
+            if page.items.len() == limit || bytes > PAGE_LIMIT && !page.items.is_empty() {
                 page.more = true;
                 break;
             }
@@ -484,8 +490,11 @@ impl Links {
         Ok(entry.is_some())
     }
 
-    async fn referrer(&self, key: Key) -> Result<Option<Descriptor>> {
-        self.document(&key).await
+    /// A referrer and its size as text.
+    async fn referrer(&self, key: Key) -> Result<Option<(Descriptor, usize)>> {
+        let read = self.read(&key).await?;
+        read.map(|(bytes, _)| Ok((parse(&key, &bytes)?, bytes.len())))
+            .transpose()
     }
 
     /// Whether the storage answers.
@@ -566,10 +575,7 @@ impl Links {
         let Some((bytes, _)) = self.read(key).await? else {
             return Ok(None);
         };
-        let document = serde_json::from_slice(&bytes).map_err(|source| {
-            ocicore::Error::store("read", key, "the storage", Class::Other, source)
-        })?;
-        Ok(Some(document))
+        parse(key, &bytes).map(Some)
     }
 
     async fn read(&self, key: &Key) -> Result<Option<(Bytes, SystemTime)>> {
@@ -581,6 +587,12 @@ impl Links {
             }
         }
     }
+}
+
+fn parse<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|source| {
+        ocicore::Error::store("read", key, "the storage", Class::Other, source).into()
+    })
 }
 
 fn manifest_blob_unknown(repository: &RepositoryPath, blob: &Descriptor) -> Error {

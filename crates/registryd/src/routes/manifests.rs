@@ -63,7 +63,21 @@ pub(super) async fn put(
             tags.push(tag);
         }
     }
-    let bytes = read(app, call, body).await?;
+    // Many large ones at once would take much memory.
+    let room = call.content_length().unwrap_or(app.limits.manifest);
+    let room = room.min(app.limits.manifest).div_ceil(1024).max(1);
+    let _room = app
+        .manifests
+        .acquire_many(u32::try_from(room).unwrap_or(u32::MAX))
+        .await;
+    let bytes = tokio::time::timeout(app.limits.header_time, read(app, call, body))
+        .await
+        .unwrap_or_else(|_| {
+            let took = app.limits.header_time.as_secs_f64();
+            Err(Error::Body {
+                source: format!("it took longer than {took} s").into(),
+            })
+        })?;
     let manifest = describe(call, name, bytes)?;
     let subject = app.links.put_manifest(repository, &manifest, &tags).await?;
     let digest = manifest.digest();
@@ -116,7 +130,7 @@ async fn read(app: &App, call: &Call, body: Body) -> Result<Bytes> {
     if call.content_length().is_some_and(|len| len > limit) {
         return Err(too_large());
     }
-    let mut body = incoming(body);
+    let mut body = incoming(app, body);
     let mut whole = BytesMut::new();
     while let Some(chunk) = body.try_next().await.map_err(|source| Error::Body {
         source: source.into(),

@@ -11,8 +11,9 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header},
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, stream};
 use ocicore::{BoxStream, Class, Cx, Digest, RepositoryPath};
+use tokio::sync::Semaphore;
 
 pub(crate) use self::endpoint::Endpoint;
 use crate::{
@@ -49,6 +50,8 @@ pub(crate) struct App {
     pub(crate) cx: Cx,
     pub(crate) transport: Transport,
     pub(crate) slots: Arc<Slots>,
+    /// KiB of manifests that may be read now.
+    pub(crate) manifests: Semaphore,
     pub(crate) metrics: Metrics,
     pub(crate) proxy: Arc<Proxy>,
 }
@@ -136,7 +139,8 @@ pub(crate) async fn handle(
         path,
         status,
         bytes,
-        micros = took.as_micros(),
+        // Wider integers are text to most subscribers.
+        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
     );
     response
 }
@@ -333,13 +337,25 @@ impl std::fmt::Display for Chain<'_> {
     }
 }
 
-/// A request's body as the storage takes it.
-fn incoming(body: Body) -> BoxStream<Bytes> {
-    body.into_data_stream()
-        .map_err(|error| {
-            ocicore::Error::store("read", "body", "the request", Class::Transient, error)
+/// A request's body as the storage takes it. It fails when nothing comes for too long.
+fn incoming(app: &App, body: Body) -> BoxStream<Bytes> {
+    let silence = app.limits.silence;
+    stream::unfold(Some(body.into_data_stream()), move |body| async move {
+        let mut body = body?;
+        let next = match tokio::time::timeout(silence, body.next()).await {
+            Ok(next) => next?.map_err(Box::from),
+            Err(_) => Err(format!("nothing came for {} s", silence.as_secs_f64()).into()),
+        };
+        Some(match next {
+            Ok(chunk) => (Ok(chunk), Some(body)),
+            Err(error) => (Err(unread(error)), None),
         })
-        .boxed()
+    })
+    .boxed()
+}
+
+fn unread(error: Box<dyn std::error::Error + Send + Sync>) -> ocicore::Error {
+    ocicore::Error::store("read", "body", "the request", Class::Transient, error)
 }
 
 fn digest_parameter(call: &Call) -> Result<Option<Digest>> {

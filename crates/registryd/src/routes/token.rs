@@ -23,7 +23,7 @@ pub(super) async fn issue(app: &Arc<App>, mut call: Call, body: Body) -> Result<
     let identity = match call.method {
         Method::GET | Method::HEAD => app.auth.identify(&app.cx, &call.headers).await,
         Method::POST => {
-            call.query = form(body).await?;
+            call.query = form(app, body).await?;
             let grant = call.parameter("grant_type");
             let name = call.parameter("username").unwrap_or_default();
             let password = call.parameter("password").unwrap_or_default();
@@ -64,11 +64,11 @@ pub(super) async fn issue(app: &Arc<App>, mut call: Call, body: Body) -> Result<
     Ok(response)
 }
 
-async fn form(body: Body) -> Result<String> {
+async fn form(app: &App, body: Body) -> Result<String> {
     let broken = |source: ocicore::Error| Error::Body {
         source: source.into(),
     };
-    let mut body = incoming(body);
+    let mut body = incoming(app, body);
     let mut whole = BytesMut::new();
     while let Some(chunk) = body.try_next().await.map_err(broken)? {
         if whole.len() + chunk.len() > LARGEST_FORM {

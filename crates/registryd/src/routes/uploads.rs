@@ -151,7 +151,9 @@ async fn finish(
 
 async fn append(app: &App, session: &mut Session, chunk: Chunk, body: Body) -> Result<()> {
     let before = session.offset();
-    let appended = session.append(chunk, incoming(body), app.limits.blob).await;
+    let appended = session
+        .append(chunk, incoming(app, body), app.limits.blob)
+        .await;
     let received = session.offset().saturating_sub(before);
     app.metrics.received.fetch_add(received, Ordering::Relaxed);
     appended

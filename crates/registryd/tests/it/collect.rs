@@ -10,10 +10,10 @@ use std::{
 };
 
 use futures_util::{TryStreamExt, future};
-use ocicore::{Clock, Cx, Digest, MediaType};
+use ocicore::{Class, Clock, Cx, Digest, MediaType};
 use registryd::{
     Server, gc,
-    storage::{MemoryStorage, Storage},
+    storage::{MemoryStorage, Storage, When},
 };
 use serde_json::{Value, json};
 
@@ -318,4 +318,66 @@ async fn client(number: usize, peer: &Peer) {
                 .await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_collects_by_itself() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let rule = gc::Rule::new(registryd::Pattern::everything(), "change_*").keep_younger(HOUR);
+    let options = gc::Options::default().rule(rule).untagged(HOUR);
+    let builder = Server::builder(Arc::clone(&storage))
+        .collect(Duration::from_millis(20), options)
+        .context(after(3 * HOUR));
+    let peer = Peer::start(builder).await;
+    // What is pushed at once is not judged as long as it is incomplete: the grace is an hour, and
+    // it is three hours later for who collects.
+    let kept = put_blobless(&peer, "kept").await;
+    put_blobless(&peer, "change_1").await;
+    while header(&peer.send("GET", "/v2/a/manifests/change_1").await, "etag") != "" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let found = peer.send("GET", "/v2/a/manifests/kept").await;
+    assert_eq!(found.text().await.unwrap(), kept);
+    // It ends with the server, and leaves no lease behind.
+    peer.server.shutdown().await;
+    gc::run(&after(3 * HOUR), &storage, &gc::Plan::default())
+        .await
+        .unwrap();
+}
+
+/// An index that names nothing, so that garbage collection at any moment does not break the push.
+async fn put_blobless(peer: &Peer, tag: &str) -> String {
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_INDEX,
+        "manifests": [],
+        "annotations": { "tag": tag },
+    })
+    .to_string();
+    let put = peer
+        .put_manifest("a", tag, MediaType::OCI_INDEX, &index)
+        .await;
+    assert_eq!(put.status(), 201);
+    index
+}
+
+#[tokio::test]
+async fn one_collects_and_the_dead_are_not_waited_for() {
+    each(async |_, storage| {
+        // What one leaves that was killed.
+        let lease = "garbage-collection".parse().unwrap();
+        storage.put(&lease, "".into(), When::Absent).await.unwrap();
+        let run = async |time| {
+            let cx = after(time);
+            let plan = gc::plan(&cx, storage, &gc::Options::default())
+                .await
+                .unwrap();
+            gc::run(&cx, storage, &plan).await
+        };
+        let refused = run(Duration::ZERO).await.unwrap_err();
+        assert_eq!(refused.class(), Class::Conflict);
+        run(HOUR).await.unwrap();
+        run(Duration::ZERO).await.unwrap();
+    })
+    .await;
 }

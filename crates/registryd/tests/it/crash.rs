@@ -1,72 +1,19 @@
 //! Two server processes on one directory, killed again and again under load: what was acknowledged
 //! is there, and nothing is there in part.
 
-use std::{
-    env,
-    io::{BufRead, BufReader},
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-    sync::Mutex,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
 use futures_util::future;
 use ocicore::{Digest, MediaType};
-use registryd::{
-    Server,
-    storage::{Durability, FsStorage},
-};
-use reqwest::Client;
+use reqwest::{Client, RequestBuilder, Response};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::client::descriptor;
+use crate::{client::descriptor, process::Process};
 
-const DIRECTORY: &str = "REGISTRYD_TEST_DIRECTORY";
 const KILLS: u32 = 200;
-
-/// The other process: does nothing when it is run as one of the tests.
-#[tokio::test(flavor = "multi_thread")]
-async fn server_process() {
-    let Some(directory) = env::var_os(DIRECTORY) else {
-        return;
-    };
-    let storage = FsStorage::with_durability(directory, Durability::ProcessCrash).unwrap();
-    let server = Server::builder(storage).bind("127.0.0.1:0").await.unwrap();
-    println!("\nlistening {}", server.addr());
-    future::pending::<()>().await;
-}
-
-/// Killed when dropped.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    fn start(directory: &tempfile::TempDir) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["crash::server_process", "--exact", "--nocapture"])
-            .env(DIRECTORY, directory.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("listening ")?.parse().ok())
-            .expect("the server says where it listens");
-        Self { child, address }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // SIGKILL.
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
+/// Longest wait for an answer. A living server answers sooner on any machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a client sent, and whether the server said that it has it.
 #[derive(Clone, Debug)]
@@ -105,6 +52,7 @@ async fn client(
     name: (u32, usize),
     log: &Mutex<Vec<Push>>,
     count: &watch::Sender<usize>,
+    faults: &Mutex<Vec<String>>,
 ) {
     for number in 0.. {
         let mut push = push(name.0, name.1, number);
@@ -114,32 +62,46 @@ async fn client(
         if sent.is_ok() {
             count.send_modify(|n| *n += 1);
         }
-        if sent.is_err() {
+        if let Err(fault) = sent {
+            faults.lock().unwrap().push(fault);
             return;
         }
     }
 }
 
-async fn send(http: &Client, address: SocketAddr, push: &Push) -> reqwest::Result<()> {
+/// The answer to one request, if it is good. There may be none: when a server is killed at the
+/// moment at which the HTTP client hands a request to an open connection, the client may wait for
+/// ever, with no socket left.
+async fn answer(request: RequestBuilder) -> Result<Response, String> {
+    let shown = format!("{request:?}");
+    match tokio::time::timeout(PATIENCE, request.send()).await {
+        Ok(Ok(response)) if response.status().is_success() => Ok(response),
+        Ok(Ok(response)) => {
+            let status = response.status();
+            Err(format!("{shown}: {status} {:?}", response.text().await))
+        }
+        Ok(Err(error)) => Err(format!("{error:?}")),
+        Err(_) => Err(format!("{shown} is not answered")),
+    }
+}
+
+async fn send(http: &Client, address: SocketAddr, push: &Push) -> Result<(), String> {
     let base = format!("http://{address}/v2/a");
     for content in [b"{}".as_slice(), &push.layer] {
         let digest = Digest::of(content);
-        let begun = http.post(format!("{base}/blobs/uploads/")).send().await?;
-        let location = begun.error_for_status()?.headers()["location"].clone();
-        let location = format!("http://{address}{}", location.to_str().unwrap());
+        let begun = answer(http.post(format!("{base}/blobs/uploads/"))).await?;
+        let location = begun.headers()["location"].to_str().unwrap();
+        let location = format!("http://{address}{location}");
         let (first, rest) = content.split_at(content.len() / 2);
-        let patch = http.patch(&location).body(first.to_vec()).send().await?;
-        patch.error_for_status()?;
-        let put = http
-            .put(format!("{location}?digest={digest}"))
-            .body(rest.to_vec());
-        put.send().await?.error_for_status()?;
+        answer(http.patch(&location).body(first.to_vec())).await?;
+        let put = http.put(format!("{location}?digest={digest}"));
+        answer(put.body(rest.to_vec())).await?;
     }
     let put = http
         .put(format!("{base}/manifests/{}", push.tag))
         .header("content-type", MediaType::OCI_MANIFEST.as_str())
         .body(push.manifest.clone());
-    put.send().await?.error_for_status()?;
+    answer(put).await?;
     Ok(())
 }
 
@@ -168,7 +130,10 @@ async fn kills_lose_nothing() {
     let mut all: Vec<Push> = Vec::new();
     let mut random = 1_u32;
     for round in 0..KILLS / 2 {
-        let servers = [Process::start(&directory), Process::start(&directory)];
+        let servers = [
+            Process::start(directory.path()),
+            Process::start(directory.path()),
+        ];
         let addresses = [servers[0].address, servers[1].address];
         // What was there at the last kill.
         let last = all.len().saturating_sub(20);
@@ -181,23 +146,33 @@ async fn kills_lose_nothing() {
 
         let log = Mutex::new(Vec::new());
         let count = watch::Sender::new(0);
-        let clients = (0..4).map(|n| client(&http, addresses[n % 2], (round, n), &log, &count));
+        let faults = Mutex::new(Vec::new());
+        let clients =
+            (0..4).map(|n| client(&http, addresses[n % 2], (round, n), &log, &count, &faults));
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let moment = Duration::from_micros(u64::from(random >> 16) % 40_000);
         // At times before anything was acknowledged, at times after some.
         let wanted = (random >> 8) as usize % 4;
         let mut acknowledged = count.subscribe();
         let killer = async {
-            // Clients that gave up acknowledge no more; then the moment alone decides.
-            let enough = acknowledged.wait_for(|n| *n >= wanted);
-            drop(tokio::time::timeout(Duration::from_secs(5), enough).await);
+            // A client that is refused before the kill, or not answered, is a fault of the server.
+            // The guard that the wait ends with would keep the clients from counting.
+            let enough = async { acknowledged.wait_for(|n| *n >= wanted).await.is_ok() };
+            let enough = tokio::time::timeout(2 * PATIENCE, enough).await;
+            assert!(
+                enough.is_ok(),
+                "round {round}: living servers acknowledge no push: {:#?}",
+                *faults.lock().unwrap()
+            );
             tokio::time::sleep(moment).await;
+            let refused = faults.lock().unwrap().clone();
+            assert!(refused.is_empty(), "round {round}: {refused:#?}");
             drop(servers);
         };
         future::join(future::join_all(clients), killer).await;
         all.extend(log.into_inner().unwrap());
     }
-    let server = Process::start(&directory);
+    let server = Process::start(directory.path());
     for pushes in all.chunks(50) {
         future::join_all(
             pushes

@@ -1,13 +1,16 @@
 //! The server over HTTP, its storages, and the view without HTTP.
 #![expect(clippy::unwrap_used, reason = "tests fail by panics")]
 
+mod access_log;
 mod auth;
 mod client;
 mod collect;
 mod crash;
 mod errors;
+mod load;
 mod operation;
 mod peers;
+mod process;
 mod proxy;
 mod pull;
 mod push;

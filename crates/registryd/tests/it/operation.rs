@@ -106,11 +106,43 @@ async fn a_slow_head_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_keep_others_out() {
-    let peer = Peer::memory().await;
-    let mut idle = Vec::new();
-    for _ in 0..400 {
-        idle.push(TcpStream::connect(peer.server.addr()).await.unwrap());
-    }
-    assert_eq!(peer.send("GET", "/v2/").await.status(), 200);
+async fn a_body_that_stalls_is_given_up_and_kept() {
+    let limits = Limits::default().with_silence(Duration::from_millis(200));
+    let peer = Peer::start(Server::builder(MemoryStorage::new()).limits(limits)).await;
+    let begun = peer.send("POST", "/v2/a/blobs/uploads/").await;
+    let location = header(&begun, "location");
+    let mut wire = TcpStream::connect(peer.server.addr()).await.unwrap();
+    let head = format!("PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc");
+    wire.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    wire.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("nothing came for 0.2 s"), "{answer}");
+    let status = peer.send("GET", &location).await;
+    assert_eq!(header(&status, "range"), "0-2");
+}
+
+#[tokio::test]
+async fn a_manifest_that_trickles_is_given_up() {
+    let limits = Limits::default()
+        .with_header_time(Duration::from_millis(200))
+        .with_manifests(1);
+    let peer = Peer::start(Server::builder(MemoryStorage::new()).limits(limits)).await;
+    let mut wire = TcpStream::connect(peer.server.addr()).await.unwrap();
+    let head =
+        "PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{";
+    wire.write_all(head.as_bytes()).await.unwrap();
+    // It had all the room, for which this one waits.
+    peer.push_image("a", "2", b"layer").await;
+    let mut answer = String::new();
+    wire.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_given_up() {
+    let limits = Limits::default().with_silence(Duration::from_millis(200));
+    let peer = Peer::start(Server::builder(MemoryStorage::new()).limits(limits)).await;
+    let mut wire = TcpStream::connect(peer.server.addr()).await.unwrap();
+    assert_eq!(wire.read(&mut [0; 1]).await.unwrap(), 0);
 }
