@@ -11,6 +11,7 @@
 mod input;
 mod measure;
 mod registry_client;
+mod registry_server;
 mod repack;
 mod table;
 mod talend;
@@ -27,6 +28,7 @@ Usage: cargo xtask bench NAME [--quick] [--json]
   repack           zips to layers, beside unzip + tar, pigz, bsdtar and zip + tar + flate2,
                    and layers to files, beside GNU tar, umoci and the tar crate
   registry-client  images to docker-registry and back, beside skopeo and oci-client
+  registry-server  our server beside docker-registry and $PEER_REGISTRY
   talend           50 jobs as one image to the embedded registry, beside the original's unzip, sed, rsync, tar
 
   --quick   small input, nothing judged
@@ -47,6 +49,9 @@ fn main() -> ExitCode {
         Some(measure::WRAPPER) => measure::wrapper(&args[1..]).map(|()| ExitCode::SUCCESS),
         Some(registry_client::WORKER) => {
             registry_client::work(&args[1..]).map(|()| ExitCode::SUCCESS)
+        }
+        Some(registry_server::WORKER) => {
+            registry_server::work(&args[1..]).map(|()| ExitCode::SUCCESS)
         }
         Some(talend::WORKER) => talend::work(&args[1..]).map(|()| ExitCode::SUCCESS),
         Some(repack::WORKER) => repack::work(&args[1..]).map(|()| ExitCode::SUCCESS),
@@ -74,6 +79,7 @@ fn bench(args: &[OsString]) -> Result<ExitCode> {
     }
     let table: Table = match name {
         Some("registry-client") => registry_client::bench(options)?,
+        Some("registry-server") => registry_server::bench(options)?,
         Some("repack") => repack::bench(options)?,
         Some("talend") => talend::bench(options)?,
         _ => {

@@ -169,7 +169,7 @@ pub(crate) fn wrapper(args: &[OsString]) -> Result<()> {
     Ok(fs::write(answer, serde_json::to_vec(&sample)?)?)
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

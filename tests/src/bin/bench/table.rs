@@ -81,6 +81,35 @@ impl Table {
         );
     }
 
+    /// A rate of ours over that of a peer: more is better.
+    pub(crate) fn rate(
+        &mut self,
+        figure: &str,
+        unit: &str,
+        us: f64,
+        (peer, theirs): (&str, f64),
+        bar: Bar,
+    ) {
+        let shown = |rate: f64| format!("{rate:.0}{unit}");
+        // As times, of which less is better.
+        let theirs = (peer, shown(theirs), theirs.recip());
+        self.row(figure, (shown(us), us.recip()), theirs, bar);
+    }
+
+    /// A figure of ours beside a peer's or a limit: less is better.
+    pub(crate) fn less(
+        &mut self,
+        figure: &str,
+        unit: &str,
+        us: f64,
+        (peer, theirs): (&str, f64),
+        bar: Bar,
+    ) {
+        let shown = |figure: f64| format!("{figure:.2}{unit}");
+        let theirs = (peer, shown(theirs), theirs);
+        self.row(figure, (shown(us), us), theirs, bar);
+    }
+
     fn row(
         &mut self,
         figure: &str,
