@@ -14,9 +14,11 @@ use tokio::{
 
 use crate::{client::descriptor, process::Process};
 
-/// MiB that a server takes at most here, whatever is asked of it. A build without optimizations
-/// takes about 20 before the first request, and half a MiB for each client that takes no answer.
-const MOST: u64 = 160;
+/// MiB that a server takes at most for the bad input below, of which the bodies alone are more. A
+/// build without optimizations takes about 20 before the first request.
+const MOST: u64 = 256;
+/// The same with 2,000 connections.
+const MOST_IDLE: u64 = 128;
 
 /// As many open files as the system lets this process and its children have.
 fn allow_files() {
@@ -78,8 +80,7 @@ async fn two_thousand_idle_connections_are_borne() {
     let open: usize = open.unwrap().parse().unwrap();
     // Those without an end of their head are given up after a while.
     assert!(open > 1000, "{open} of {} connections", idle.len());
-    eprintln!("{} MiB", server.peak());
-    assert!(server.peak() < MOST, "{} MiB", server.peak());
+    assert!(server.peak() < MOST_IDLE, "{} MiB", server.peak());
 }
 
 /// Bodies that are refused, each in its way.
@@ -130,7 +131,6 @@ async fn bad_input_takes_little_memory() {
         }
     });
     future::join_all(puts).await;
-    eprintln!("after manifests: {} MiB", server.peak());
     assert!(server.peak() < MOST, "manifests: {} MiB", server.peak());
 
     // Bodies shorter than declared, chunks that lie, heads without end, readers that do not read.
@@ -161,7 +161,6 @@ async fn bad_input_takes_little_memory() {
     let found = http.get(&kept).send().await.unwrap().bytes().await.unwrap();
     assert!(found == vec![7; 8 << 20]);
     assert!(server.peak() < MOST, "open requests: {} MiB", server.peak());
-    eprintln!("after open requests: {} MiB", server.peak());
     drop(open);
     let found = http.get(&kept).send().await.unwrap().bytes().await.unwrap();
     assert_eq!(found.len(), 8 << 20);

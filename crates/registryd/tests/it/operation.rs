@@ -146,3 +146,25 @@ async fn a_connection_that_says_nothing_is_given_up() {
     let mut wire = TcpStream::connect(peer.server.addr()).await.unwrap();
     assert_eq!(wire.read(&mut [0; 1]).await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait() {
+    let limits = Limits::default().with_connections(1);
+    let peer = Peer::start(Server::builder(MemoryStorage::new()).limits(limits)).await;
+    let ask = async || {
+        let mut wire = TcpStream::connect(peer.server.addr()).await.unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+        wire.write_all(request).await.unwrap();
+        wire
+    };
+    let mut first = ask().await;
+    first.read_exact(&mut [0; 12]).await.unwrap();
+    let mut second = ask().await;
+    let early = second.read_exact(&mut [0; 12]);
+    let early = tokio::time::timeout(Duration::from_millis(100), early).await;
+    assert!(early.is_err(), "it is served beside the first");
+    drop(first);
+    let mut status = [0; 12];
+    second.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+}
