@@ -208,9 +208,9 @@ pub trait ContainerEngine: fmt::Debug + Send + Sync + 'static {
     async fn remove_volume(&self, cx: &Cx, volume: &VolumeName) -> Result<()>;
 
     /// What happens from now on to containers, images and volumes that have all these labels; it
-    /// ends only when it is dropped, cancelled, or the engine goes away. Nothing that begins after
-    /// this has returned is missed, also if the stream is read only later; but Docker keeps no more
-    /// than some hundred events for a reader that is slow.
+    /// ends only when it is dropped, or with an error: of the engine, or when it is cancelled.
+    /// Nothing that begins after this has returned is missed, also if the stream is read only
+    /// later; but Docker keeps no more than some hundred events for a reader that is slow.
     ///
     /// # Errors
     /// If there is no answer; later errors come in the stream.

@@ -19,13 +19,15 @@ use super::{
     http::Failure,
     stream::{Objects, query},
 };
-use crate::{EngineEvent, Label, Result, log::Tail, spec::ContainerId};
+use crate::{EngineEvent, Error, Label, Result, log::Tail, spec::ContainerId};
 
 /// Largest answer to what an engine is.
 const DOCUMENT_LIMIT: usize = 4 << 20;
 const MARGIN: SignedDuration = SignedDuration::from_secs(1);
 /// How long the engine has for telling the end of a container that it knows to have ended.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Answers in a row that may end without an event.
+const EMPTY_ANSWERS: u32 = 10;
 
 impl Docker {
     /// What happens after this was called. The engine answers before it listens to itself, so that
@@ -34,11 +36,10 @@ impl Docker {
         let deed = Deed::new("watch", "engine", self.endpoint());
         let since = self.now(&deed).await?;
         let labels = labels.iter().map(ToString::to_string).collect();
-        let filters = HashMap::from([("label", labels)]);
-        let events = self.events_of(&deed, &filters, since).await?;
-        let events = stream::try_unfold((events, deed), async |(mut events, deed)| {
-            let next = next(&mut events, &deed).await;
-            next.map(|event| event.map(|event| (event, (events, deed))))
+        let watch = Watch::open(self, deed, ("label", labels), since).await?;
+        let events = stream::try_unfold(watch, async |mut watch| {
+            let event = watch.next().await?;
+            Ok::<_, Error>(Some((event, watch)))
         });
         Ok(events.map_err(ocicore::Error::from).boxed())
     }
@@ -47,27 +48,24 @@ impl Docker {
     /// no longer knows. (Engines write down a signal before they tell the end that it led to.)
     pub(super) async fn had_no_signal(&self, id: &ContainerId, started: Timestamp) -> Result<bool> {
         let deed = Deed::new("watch", "container", id);
-        let filters = HashMap::from([("container", vec![id.to_string()])]);
         // It is told a bit before or after what counts as the start.
         let since = started.saturating_sub(MARGIN).unwrap_or(started);
         // Not until now: Podman then tells nothing, and the end may be told only after it is known.
-        let mut events = self.events_of(&deed, &filters, since).await?;
         let told = async {
+            let filter = ("container", vec![id.to_string()]);
+            let mut watch = Watch::open(self, deed, filter, since).await?;
             let mut quiet = false;
-            while let Some(event) = next(&mut events, &deed).await? {
-                match event.action.as_str() {
+            loop {
+                match watch.next().await?.action.as_str() {
                     "start" => quiet = true,
                     "kill" => quiet = false,
-                    "die" if quiet => return Ok(true),
-                    "die" => break,
+                    "die" => return Ok(quiet),
                     _ => {}
                 }
             }
-            Ok(false)
         };
-        tokio::time::timeout(PATIENCE, told)
-            .await
-            .unwrap_or(Ok(false))
+        let told = tokio::time::timeout(PATIENCE, told).await;
+        told.unwrap_or(Ok(false))
     }
 
     /// The time by the engine's own clock.
@@ -90,38 +88,94 @@ impl Docker {
             .parse()
             .map_err(|error| deed.garbled(error))
     }
+}
 
-    async fn events_of(
-        &self,
-        deed: &Deed,
-        filters: &HashMap<&str, Vec<String>>,
+/// Events since a time. An answer that ends is asked for again, from where it ended: Podman ends it
+/// when it begins a new file of events.
+struct Watch {
+    engine: Docker,
+    deed: Deed,
+    /// As JSON.
+    filters: String,
+    answer: Objects,
+    /// Nanoseconds since 1970 of the last event.
+    last: i128,
+    /// Up to when events were told by an answer before.
+    told: i128,
+    /// Answers in a row that ended without an event.
+    empty: u32,
+}
+
+impl Watch {
+    async fn open(
+        engine: &Docker,
+        deed: Deed,
+        filter: (&str, Vec<String>),
         since: Timestamp,
-    ) -> Result<Objects> {
-        let filters = serde_json::to_string(filters).map_err(|error| deed.garbled(error))?;
-        let pairs = [("filters", filters), ("since", seconds(since))];
-        let request = get(&format!("/events?{}", query(pairs)));
-        let request = request.map_err(|error| deed.garbled(error))?;
-        let answer = self.http().ask(request).await;
-        Ok(Objects::new(
-            answer.map_err(|failure| deed.failed(failure))?,
-        ))
+    ) -> Result<Self> {
+        let filters = HashMap::from([filter]);
+        let filters = serde_json::to_string(&filters).map_err(|error| deed.garbled(error))?;
+        let since = since.as_nanosecond();
+        Ok(Self {
+            answer: ask(engine, &deed, &filters, since).await?,
+            engine: engine.clone(),
+            deed,
+            filters,
+            last: since,
+            told: since,
+            empty: 0,
+        })
+    }
+
+    /// The next event; there always is one, or the engine goes away.
+    async fn next(&mut self) -> Result<EngineEvent> {
+        loop {
+            let line = self.answer.next().await;
+            let line = line.map_err(|stop| stop.into_error(&self.deed, &Tail::default()))?;
+            let Some(line) = line else {
+                self.resume().await?;
+                continue;
+            };
+            let raw: RawEvent =
+                serde_json::from_slice(&line).map_err(|error| self.deed.garbled(error))?;
+            // Engines tell some that are a bit older than what they were asked for.
+            let time = raw.time_nano.map(i128::from);
+            if time.is_some_and(|time| time <= self.told) {
+                continue;
+            }
+            self.empty = 0;
+            // Events of one moment may be out of order.
+            self.last = self.last.max(time.unwrap_or(self.last));
+            return Ok(raw.into());
+        }
+    }
+
+    async fn resume(&mut self) -> Result<()> {
+        self.empty += 1;
+        if self.empty > EMPTY_ANSWERS {
+            return Err(self.deed.vanished(Tail::default(), None));
+        }
+        tracing::debug!(endpoint = %self.engine.endpoint(), "the answer ended, asking again");
+        self.answer = ask(&self.engine, &self.deed, &self.filters, self.last).await?;
+        self.told = self.last;
+        Ok(())
     }
 }
 
-/// As the engines want times: seconds since 1970, with nine digits of a fraction.
-fn seconds(time: Timestamp) -> String {
-    let nanos = time.as_nanosecond().max(0);
-    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+async fn ask(engine: &Docker, deed: &Deed, filters: &str, since: i128) -> Result<Objects> {
+    let pairs = [("filters", filters.to_owned()), ("since", seconds(since))];
+    let request = get(&format!("/events?{}", query(pairs)));
+    let request = request.map_err(|error| deed.garbled(error))?;
+    let answer = engine.http().ask(request).await;
+    Ok(Objects::new(
+        answer.map_err(|failure| deed.failed(failure))?,
+    ))
 }
 
-async fn next(events: &mut Objects, deed: &Deed) -> Result<Option<EngineEvent>> {
-    let line = events.next().await;
-    let line = line.map_err(|stop| stop.into_error(deed, &Tail::default()))?;
-    line.map(|line| {
-        let raw: RawEvent = serde_json::from_slice(&line).map_err(|error| deed.garbled(error))?;
-        Ok(raw.into())
-    })
-    .transpose()
+/// As the engines want times: seconds since 1970, with nine digits of a fraction.
+fn seconds(nanos: i128) -> String {
+    let nanos = nanos.max(0);
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
 #[derive(Debug, Deserialize)]
@@ -133,6 +187,9 @@ struct RawEvent {
     action: String,
     #[serde(default)]
     actor: RawActor,
+    /// Docker and Podman both tell it.
+    #[serde(rename = "timeNano")]
+    time_nano: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -162,7 +219,8 @@ mod tests {
     #[test]
     fn times_are_told_to_the_nanosecond() {
         let check = |time: &str, expected: &str| {
-            assert_eq!(seconds(time.parse().unwrap()), expected);
+            let time: Timestamp = time.parse().unwrap();
+            assert_eq!(seconds(time.as_nanosecond()), expected);
         };
         check("1970-01-01T00:00:01.5Z", "1.500000000");
         check(

@@ -10,6 +10,8 @@ mod bench;
 #[cfg(feature = "docker")]
 mod cases;
 #[cfg(feature = "docker")]
+mod events;
+#[cfg(feature = "docker")]
 mod faults;
 #[cfg(feature = "tls")]
 mod tls;
