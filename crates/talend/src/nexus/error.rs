@@ -211,7 +211,7 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
     /// Some of several things cannot be had.
-    #[error("failed to get {} of {total}: {}", .failures.len(), all_failures(.failures))]
+    #[error("failed to get {} of {total}:{}", .failures.len(), all_failures(.failures))]
     Several {
         /// How many there were.
         total: usize,
@@ -335,7 +335,7 @@ fn unauthorized(user: Option<&str>) -> String {
 }
 
 fn who(user: Option<&str>) -> String {
-    user.map_or_else(|| "everybody".to_owned(), |user| format!("`{user}`"))
+    user.map_or_else(|| "whoever is not logged in".to_owned(), |user| format!("`{user}`"))
 }
 
 fn algorithms() -> String {

@@ -8,6 +8,8 @@ mod errors;
 mod fixture;
 mod launchers;
 mod layers;
+#[cfg(feature = "nexus")]
+mod nexus;
 mod real;
 mod signed;
 mod start;
