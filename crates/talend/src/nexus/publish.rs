@@ -291,13 +291,13 @@ fn files(
     files
 }
 
-/// A file and the files with its checksums.
+/// A file and the files with its checksums. Metadata has no SHA-256: Maven replaces the other two
+/// only, so that a third would be that of older metadata.
 fn with_checksums(files: &mut Vec<PlannedFile>, file: PlannedFile) {
+    let is_stale = |algorithm| file.is_replaced && algorithm == ChecksumAlgorithm::Sha256;
     let sums = PUBLISHED.iter().filter_map(|algorithm| {
-        let sum = file
-            .checksums
-            .iter()
-            .find(|sum| sum.algorithm() == *algorithm)?;
+        let mut sums = file.checksums.iter();
+        let sum = sums.find(|sum| sum.algorithm() == *algorithm && !is_stale(*algorithm))?;
         let path = format!("{}.{}", file.path, algorithm.extension());
         let beside = PlannedFile::text(path, sum.hex().as_bytes().to_vec());
         Some(match file.is_replaced {

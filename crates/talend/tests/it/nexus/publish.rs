@@ -51,7 +51,7 @@ async fn a_release_is_published_once() {
     let first = publish(&cx, &client, &server.base, &spec(), &path)
         .await
         .unwrap();
-    assert_eq!(first.written.len(), 12);
+    assert_eq!(first.written.len(), 11);
     let stored = files.lock().unwrap().clone();
     assert_eq!(
         stored["/org/example/orders/1.2/orders-1.2.tgz"],
