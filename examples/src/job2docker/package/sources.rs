@@ -147,7 +147,11 @@ impl OpenJob {
 fn open(cx: &Cx, path: &Path) -> Result<Tree> {
     let limits = SizeLimits::default();
     let mut start = Vec::new();
-    File::open(path)?.take(2).read_to_end(&mut start)?;
+    File::open(path)
+        .and_then(|file| file.take(2).read_to_end(&mut start))
+        .map_err(|error| {
+            Failure::from(error).context(format!("cannot read `{}`", path.display()))
+        })?;
     match start.as_slice() {
         b"\x1f\x8b" => Ok(tar::open(cx, path, &limits)?),
         _ if path.extension().is_some_and(|end| end == "tar") => Ok(tar::open(cx, path, &limits)?),
