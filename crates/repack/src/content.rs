@@ -6,10 +6,15 @@ use std::{
 use bytes::Bytes;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-use crate::{Error, Fault, ReadAt, Result};
+use crate::{
+    Error, Fault, ReadAt, Result,
+    write::splice::{START, Verifier, trailer},
+};
 
 /// Bytes that are read from an archive at once.
 const CHUNK: usize = 64 << 10;
+/// Largest content that is inflated at once: 8 MiB.
+const WHOLE: u64 = 8 << 20;
 
 /// What is in a regular file: a handle, so that a tree of any size is light and nothing is read
 /// before it is needed.
@@ -36,6 +41,8 @@ pub(crate) enum Repr {
         size: u64,
         /// None where the archive has none.
         crc: Option<u32>,
+        /// The same content as a deflate stream, if it is there, too.
+        packed: Option<Arc<Content>>,
     },
     /// A raw deflate stream (RFC 1951) in `source`.
     Deflated {
@@ -62,7 +69,16 @@ impl Content {
             offset,
             size,
             crc,
+            packed: None,
         })
+    }
+
+    /// The same content as a deflate stream, which need not be made again.
+    pub(crate) fn with_packed(mut self, deflated: Self) -> Self {
+        if let Repr::Stored { packed, .. } = &mut self.0 {
+            *packed = Some(Arc::new(deflated));
+        }
+        self
     }
 
     /// A raw deflate stream of `compressed` bytes in `source`, which inflates to `size` bytes with
@@ -130,11 +146,71 @@ impl Content {
         if let Repr::Bytes(bytes) = &self.0 {
             return Ok(bytes.clone());
         }
+        if let Some(whole) = self.inflate_whole() {
+            return Ok(whole);
+        }
         let mut whole = Vec::new();
         self.open()
             .read_to_end(&mut whole)
             .map_err(|error| self.named(name, error))?;
         Ok(whole.into())
+    }
+
+    /// A deflate stream of moderate size, inflated at once, which is twice as fast. None if not all is
+    /// as the archive says: then the slower reader finds out what.
+    fn inflate_whole(&self) -> Option<Bytes> {
+        let Repr::Deflated {
+            source,
+            offset,
+            compressed,
+            size,
+            crc,
+        } = &self.0
+        else {
+            return None;
+        };
+        if *size > WHOLE || *compressed > WHOLE {
+            return None;
+        }
+        let mut member = START.to_vec();
+        member.resize(START.len() + usize::try_from(*compressed).ok()?, 0);
+        source
+            .read_exact_at(&mut member[START.len()..], *offset)
+            .ok()?;
+        member.extend(trailer(*crc, *size));
+        let mut raw = vec![0; usize::try_from(*size).ok()?];
+        let sound = Verifier::new().inflate(&member, &mut raw);
+        sound.then(|| raw.into())
+    }
+
+    /// Whether both have the same bytes in their archives, stored or compressed alike, so that they
+    /// are the same; faster than reading them. `false` says nothing: what is in memory is not
+    /// compared, nor what another compressor made.
+    ///
+    /// # Errors
+    /// If an archive cannot be read.
+    pub fn is_stored_as(&self, other: &Self) -> io::Result<bool> {
+        let alike = match (&self.0, &other.0) {
+            (Repr::Stored { .. }, Repr::Stored { .. }) => true,
+            (Repr::Deflated { crc: one, .. }, Repr::Deflated { crc: other, .. }) => one == other,
+            _ => false,
+        };
+        let size = self.stored_size();
+        if !alike || self.size() != other.size() || size != other.stored_size() {
+            return Ok(false);
+        }
+        let (mut one, mut two) = (vec![0; CHUNK], vec![0; CHUNK]);
+        let mut at = 0;
+        while at < size {
+            let n = usize::try_from(size - at).map_or(CHUNK, |rest| rest.min(CHUNK));
+            self.read_stored(&mut one[..n], at)?;
+            other.read_stored(&mut two[..n], at)?;
+            if one[..n] != two[..n] {
+                return Ok(false);
+            }
+            at += n as u64;
+        }
+        Ok(true)
     }
 
     /// Bytes that it has in its archive.
@@ -422,6 +498,42 @@ mod tests {
             assert!(matches!(content.read(len - 1), Err(Error::Limit { .. })));
         }
         assert_eq!(Content::default().read(0).unwrap(), "");
+    }
+
+    #[test]
+    fn the_same_bytes_in_two_archives_are_the_same() {
+        // Of these the CRC-32 is the same.
+        let words = [b"plumless", b"buckeroo"];
+        let stored = |text: &'static [u8; 8]| {
+            let source = Arc::new(Bytes::from_static(text));
+            Content::stored(source, 0, 8, Some(crc(text)))
+        };
+        let packed = |text: &[u8]| {
+            let packed = Bytes::from(deflated(text));
+            Content::deflated(
+                Arc::new(packed.clone()),
+                0,
+                packed.len() as u64,
+                8,
+                crc(text),
+            )
+        };
+        let [one, other] = words.map(stored);
+        assert_eq!(one.declared_crc32(), other.declared_crc32());
+        for (content, same, expected) in [
+            (&one, stored(words[0]), true),
+            (&one, other, false),
+            (&packed(words[0]), packed(words[0]), true),
+            (&packed(words[0]), packed(words[1]), false),
+            (&one, packed(words[0]), false),
+            (&Content::from("plumless"), Content::from("plumless"), false),
+        ] {
+            assert_eq!(
+                content.is_stored_as(&same).unwrap(),
+                expected,
+                "{content:?}"
+            );
+        }
     }
 
     #[test]
