@@ -25,7 +25,9 @@ use crate::{
 
 /// The directory of libraries, in a built job.
 pub(crate) const LIB: &str = "lib";
-/// Bytes that are hashed at once.
+/// Largest library that is read at once: 8 MiB.
+const WHOLE: u64 = 8 << 20;
+/// Bytes that are hashed at once of a larger one.
 const CHUNK: usize = 64 << 10;
 /// Fewer layers than this cannot keep apart what changes and what does not.
 const FEWEST_LAYERS: usize = 4;
@@ -336,40 +338,79 @@ fn is_library(path: &EntryPath) -> bool {
     name.ends_with(b".jar") && !routines.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The first half of the SHA-256 of each library, in hexadecimal, by as many threads as the machine runs at once.
+/// The first half of the SHA-256 of each library, in hexadecimal, by as many threads as the machine
+/// runs at once. Of libraries that are the same in several archives, one is hashed.
 pub(crate) fn digests(cx: &Cx, libraries: &[(EntryPath, Content)]) -> Result<Vec<String>> {
     let bytes = libraries.iter().map(|(_, content)| content.size()).sum();
     let task = cx.task("hash libraries", Some(bytes));
+    // The first with that size and checksum.
+    let mut firsts = BTreeMap::new();
+    let firsts: Vec<usize> = (0..libraries.len())
+        .map(|at| {
+            let content = &libraries[at].1;
+            match content.declared_crc32() {
+                Some(crc) => *firsts.entry((content.size(), crc)).or_insert(at),
+                None => at,
+            }
+        })
+        .collect();
+    let same = in_parallel(libraries.len(), |at| {
+        let (path, content) = &libraries[at];
+        let first = firsts[at];
+        let failed = |source| Error::Read {
+            path: path.to_string(),
+            source,
+        };
+        let same = first != at && content.is_stored_as(&libraries[first].1).map_err(failed)?;
+        if same {
+            task.add(content.size())?;
+        }
+        Ok(same)
+    })?;
+    let hashed = in_parallel(libraries.len(), |at| {
+        if same[at] {
+            return Ok(String::new());
+        }
+        let (path, content) = &libraries[at];
+        let digest = digest(cx, path, content)?;
+        task.add(content.size())?;
+        Ok(digest)
+    })?;
+    let digests = (0..libraries.len()).map(|at| {
+        let from = if same[at] { firsts[at] } else { at };
+        hashed[from].clone()
+    });
+    Ok(digests.collect())
+}
+
+/// Does `work` for 0 to `count`, by as many threads as the machine runs at once.
+fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
     let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, String)>> {
+    let some = || -> Result<Vec<(usize, T)>> {
         let mut done = Vec::new();
         while let at = next.fetch_add(1, Ordering::Relaxed)
-            && let Some((path, content)) = libraries.get(at)
+            && at < count
         {
-            done.push((at, digest(cx, path, content)?));
-            task.add(content.size())?;
+            done.push((at, work(at)?));
         }
         Ok(done)
     };
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let results: Vec<_> = thread::scope(|scope| {
-        let spawned: Vec<_> = (1..threads.min(libraries.len()))
-            .map(|_| scope.spawn(work))
-            .collect();
-        let own = work();
+        let spawned: Vec<_> = (1..threads.min(count)).map(|_| scope.spawn(some)).collect();
+        let own = some();
         let others = spawned.into_iter().map(|thread| match thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         });
         [own].into_iter().chain(others).collect()
     });
-    let mut digests = vec![String::new(); libraries.len()];
+    let mut all: Vec<(usize, T)> = Vec::with_capacity(count);
     for result in results {
-        for (at, digest) in result? {
-            digests[at] = digest;
-        }
+        all.extend(result?);
     }
-    Ok(digests)
+    all.sort_unstable_by_key(|(at, _)| *at);
+    Ok(all.into_iter().map(|(_, done)| done).collect())
 }
 
 fn digest(cx: &Cx, path: &EntryPath, content: &Content) -> Result<String> {
@@ -378,6 +419,13 @@ fn digest(cx: &Cx, path: &EntryPath, content: &Content) -> Result<String> {
         source,
     };
     let mut hasher = Hasher::new(Algorithm::Sha256);
+    // Inflated at once, it is inflated faster; what is wrong with it, the reader says better.
+    if content.size() <= WHOLE
+        && let Ok(bytes) = content.read(WHOLE)
+    {
+        hasher.update(&bytes);
+        return Ok(hasher.finish().hex()[..32].to_owned());
+    }
     let mut reader = content.open();
     let mut buffer = vec![0; CHUNK];
     loop {

@@ -115,41 +115,44 @@ impl<'t> Edits<'t> {
         let mut out = String::new();
         let mut patches = self.patches.iter().peekable();
         let (mut start, mut old_line, mut new_line) = (0, 1_usize, 1_usize);
-        for line in self.text.split_inclusive(|byte| *byte == b'\n') {
-            let end = start + line.len();
+        while start < self.text.len() {
+            let mut end = line_end(self.text, start);
             let mut new = Vec::new();
-            let mut added = String::new();
+            let mut added = "";
             let mut at = start;
             while let Some(patch) = patches.next_if(|patch| {
                 patch.span.start < end || (patch.span.start == end && end == self.text.len())
             }) {
                 if patch.span == (0..0) && patch.text.ends_with('\n') {
                     // A line of its own.
-                    added = patch.text.clone();
+                    added = &patch.text;
                     continue;
                 }
                 new.extend_from_slice(&self.text[at..patch.span.start]);
                 new.extend_from_slice(patch.text.as_bytes());
                 at = patch.span.end;
+                if at >= end && !patch.span.is_empty() {
+                    // It takes a line end with it, so that the next line belongs to this one.
+                    end = line_end(self.text, at);
+                }
             }
             if !added.is_empty() {
                 out.push_str(&format!("@@ -0,0 +{new_line} @@\n+{added}"));
                 new_line += 1;
             }
-            if at != start || !new.is_empty() {
+            let old = &self.text[start..end];
+            if at == start && new.is_empty() {
+                new.extend_from_slice(old);
+            } else {
                 new.extend_from_slice(&self.text[at..end]);
-                out.push_str(&format!("@@ -{old_line} +{new_line} @@\n"));
-                for (sign, line) in [('-', line), ('+', new.as_slice())] {
-                    out.push(sign);
-                    out.push_str(&String::from_utf8_lossy(line));
-                    if !line.ends_with(b"\n") {
-                        out.push_str("\n\\ No newline at end of file\n");
-                    }
-                }
+                let (old_range, new_range) = (range(old_line, old), range(new_line, &new));
+                out.push_str(&format!("@@ -{old_range} +{new_range} @@\n"));
+                push_lines(&mut out, '-', old);
+                push_lines(&mut out, '+', &new);
             }
             start = end;
-            old_line += 1;
-            new_line += 1;
+            old_line += lines(old);
+            new_line += lines(&new);
         }
         if out.is_empty() {
             out
@@ -194,5 +197,51 @@ impl<'t> Edits<'t> {
         }
         edits.sort_by_key(|edit| edit.position);
         edits
+    }
+}
+
+/// The offset after the line that `from` is in.
+fn line_end(text: &[u8], from: usize) -> usize {
+    let rest = text.get(from..).unwrap_or_default();
+    let end = rest.iter().position(|byte| *byte == b'\n');
+    end.map_or(text.len(), |end| from + end + 1)
+}
+
+fn lines(text: &[u8]) -> usize {
+    text.split_inclusive(|byte| *byte == b'\n').count()
+}
+
+/// First line and, but for one, the number of lines, as in a unified diff.
+fn range(first: usize, text: &[u8]) -> String {
+    match lines(text) {
+        1 => first.to_string(),
+        count => format!("{first},{count}"),
+    }
+}
+
+fn push_lines(out: &mut String, sign: char, text: &[u8]) {
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        out.push(sign);
+        out.push_str(&String::from_utf8_lossy(line));
+        if !line.ends_with(b"\n") {
+            out.push_str("\n\\ No newline at end of file\n");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diff_has_edits_over_several_lines() {
+        let text = b"cd `dirname $0\n`\nb\nc";
+        let mut edits = Edits::new(text, Vec::new());
+        edits.replace(EditKind::Quoting, 3..16, "x");
+        edits.replace(EditKind::Rename, 19..20, "d");
+        let expected = "--- a/f\n+++ b/f\n@@ -1,2 +1 @@\n-cd `dirname $0\n-`\n+cd x\n\
+            @@ -4 +3 @@\n-c\n\\ No newline at end of file\n+d\n\\ No newline at end of file\n";
+        assert_eq!(edits.diff("f"), expected);
+        assert_eq!(edits.finish().0, b"cd x\nb\nd");
     }
 }

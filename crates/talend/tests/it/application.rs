@@ -9,7 +9,7 @@ use talend::{
     layers::LayerOptions,
 };
 
-use crate::fixture::{JOB_INFO, LAUNCHER, insert, job, text};
+use crate::fixture::{JOB_INFO, LAUNCHER, insert, jar, job, text};
 
 /// The job of the fixture under another name.
 fn named(name: &str, version: &str) -> Tree {
@@ -100,6 +100,50 @@ fn a_job_that_differs_gets_a_directory_of_its_own() {
             "lib/routines.jar load report false",
         ]
     );
+}
+
+#[test]
+fn a_checksum_alone_does_not_make_libraries_the_same() {
+    // Both have 8 bytes and the CRC-32 4ddb0c25.
+    let zipped = |name: &str, library: &[u8; 8]| {
+        let mut files = vec![("lib/a.jar".to_owned(), library.to_vec())];
+        for (path, entry) in &named(name, "0.1") {
+            if let Some(content) = entry.content() {
+                files.push((path.to_string(), content.read(1 << 20).unwrap().to_vec()));
+            }
+        }
+        let files: Vec<_> = files
+            .iter()
+            .map(|(path, bytes)| (path.as_str(), &bytes[..]))
+            .collect();
+        let (cx, zip) = (Cx::default(), std::sync::Arc::new(jar(&files)));
+        let tree = repack::zip::index(&cx, zip, &Default::default()).unwrap();
+        JobInput::new(format!("{name}_0.1.zip"), tree)
+    };
+    let inputs = vec![
+        zipped("load", b"plumless"),
+        zipped("export", b"buckeroo"),
+        zipped("report", b"plumless"),
+    ];
+    let application = merged(inputs, &MergeSpec::new("orders"));
+    let separate = application
+        .plan
+        .jobs
+        .iter()
+        .map(|job| job.separate.is_some());
+    assert_eq!(separate.collect::<Vec<_>>(), [false, true, false]);
+    let layers = application
+        .into_layers(&Cx::default(), &LayerOptions::default())
+        .unwrap();
+    let mut jars = layers.layers.iter().flat_map(|layer| &layer.tree);
+    let jars = jars
+        .by_ref()
+        .filter(|(path, entry)| entry.kind.is_file() && path.file_name() == b"a.jar");
+    let mut found: Vec<_> = jars
+        .map(|(_, entry)| entry.content().unwrap().read(8).unwrap())
+        .collect();
+    found.sort();
+    assert_eq!(found, ["buckeroo", "plumless"]);
 }
 
 #[test]

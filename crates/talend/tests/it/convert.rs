@@ -2,7 +2,7 @@
 
 use ocicore::Cx;
 use repack::{Mtime, Tree};
-use talend::{ConvertOptions, Converted, Layout, UnsafeLaunchers, convert, inspect};
+use talend::{ConvertOptions, Converted, Layout, UnsafeLaunchers, convert, inspect, naming};
 
 use crate::fixture::{BATCH, LAUNCHER, POWERSHELL, insert, jar, job, text};
 
@@ -195,5 +195,37 @@ fn archives_lose_residue_only_when_asked() {
             .unwrap()
             .to_string()
             .ends_with(":11-jre")
+    );
+}
+
+#[test]
+fn names_that_no_registry_takes_stay_in_paths_and_are_mapped_for_it() {
+    let long = "Long_Name_".repeat(20);
+    let mut mapped = Vec::new();
+    for name in ["_Foo__Bar_", "LoadAll", long.as_str()] {
+        let mut tree = Tree::new();
+        let launcher = LAUNCHER.replace("load", name);
+        insert(&mut tree, &format!("{name}/{name}_run.sh"), launcher);
+        let info = format!("job={name}\njobVersion=0.1\n");
+        insert(&mut tree, "jobInfo.properties", info);
+        let options = ConvertOptions::default().with_context_from_env("CONTEXT_");
+        let one = convert(&Cx::default(), tree, "job.zip", &options).unwrap();
+        assert_eq!(one.plan.image.entrypoint[1], format!("/talend/bin/{name}"));
+        let layers = one
+            .into_layers(&Cx::default(), &Default::default())
+            .unwrap();
+        let launcher = format!("talend/{name}_0.1/{name}/{name}_run.sh")
+            .parse()
+            .unwrap();
+        let job = &layers.layers.last().unwrap().tree;
+        assert_eq!(job.get(&launcher).unwrap().metadata.mode, 0o755);
+        mapped.push(naming::image_name(name).unwrap().to_string());
+    }
+    assert_eq!(mapped[..2], ["foo__bar", "loadall"]);
+    assert_eq!(mapped[2].len(), 128);
+    let both = naming::image_names(["LoadAll", "loadall"]).unwrap_err();
+    assert_eq!(
+        both.to_string(),
+        "jobs `LoadAll` and `loadall` would both be called `loadall`"
     );
 }

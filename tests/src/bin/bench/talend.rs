@@ -63,7 +63,7 @@ pub(crate) fn bench(options: Options) -> Result<Table> {
         found.map_err(|_| format!("{tool} is missing, see `cargo xtask peers`"))?;
     }
     let (scale, jobs) = if options.quick { (16, 5) } else { (1, JOBS) };
-    let rounds = if options.quick { 1 } else { 2 };
+    let rounds = if options.quick { 1 } else { 3 };
     let folder = input::folder()?;
     let libraries = input::talend_like(&folder, (331 << 20) / scale)?;
     let inputs = Inputs::make(&folder, &libraries, jobs, JOB / scale)?;

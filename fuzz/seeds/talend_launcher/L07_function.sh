@@ -1,0 +1,6 @@
+#!/bin/sh
+cd `dirname $0`
+run() {
+    java -cp . demo.load_0_1.load "$@"
+}
+run "$@"

@@ -1,0 +1,3 @@
+#!/bin/sh
+cd `dirname $0`
+"$JAVA_HOME/bin/java" -Xmx1024M -cp . demo.load_0_1.load --context=Default "$@"

@@ -1,0 +1,3 @@
+#!/bin/sh
+result=`java -cp . demo.load_0_1.load "$@"`
+echo "$result"

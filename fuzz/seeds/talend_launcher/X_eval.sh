@@ -1,0 +1,4 @@
+#!/bin/sh
+cd `dirname $0`
+CMD="java -cp . demo.load_0_1.load"
+eval "$CMD" "$@"

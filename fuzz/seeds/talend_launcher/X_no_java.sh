@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "java -cp . is not started here"
