@@ -79,7 +79,8 @@ fn build(targets: &[String]) -> Result<BTreeMap<String, PathBuf>> {
     command
         .current_dir(workspace::root())
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))
-        .args(["build", "--release", "--locked", "--quiet"])
+        // Not `--locked`: the lock file is apart from that of the workspace, and follows its manifests.
+        .args(["build", "--release", "--quiet"])
         .args(["--manifest-path", "fuzz/Cargo.toml"])
         // With a target, build scripts and macros are not instrumented.
         .args(["--target", host])

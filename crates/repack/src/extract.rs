@@ -2,7 +2,12 @@
 //!
 //! Everything happens below one directory handle (`cap_std::fs::Dir`, which is `openat2` on
 //! Linux), in a directory of its own that is renamed when it is complete. Files are made, never
-//! opened, so that nothing is written through a link, whatever the tree says.
+//! opened, so that nothing is written through a link, whatever the tree says. Content is verified while it is
+//! written, and so before it is visible. Several threads fill directories, and long runs of zeros become holes.
+//!
+//! Layers are stacked by [`Tree::apply_layer`](crate::Tree::apply_layer) first, which knows whiteouts and opaque
+//! directories. What needs a privilege or grants one is refused or left out unless an option asks for it: owners, setuid,
+//! attributes, devices.
 
 mod content;
 mod make;
