@@ -239,8 +239,8 @@ pub enum Fault {
     /// Two headers describe it, and not alike.
     #[error("its {0} is there twice, and not alike")]
     Twice(&'static str),
-    /// Sparse files are not supported.
-    #[error("it is a sparse file")]
+    /// The map of data and holes of a sparse file cannot be read, or is not that of its data.
+    #[error("its map of data and holes is not valid")]
     Sparse,
     /// A field of its header cannot be read.
     #[error("its header has no valid {0}")]
@@ -264,7 +264,7 @@ impl Error {
             Self::Exists { .. } | Self::Collisions { .. } | Self::Case { .. } => Class::Conflict,
             Self::Limit { .. } => Class::Exhausted,
             Self::Entry {
-                fault: Fault::Encrypted | Fault::Method(_) | Fault::Sparse,
+                fault: Fault::Encrypted | Fault::Method(_),
                 ..
             } => Class::Unsupported,
             Self::File { source, .. } | Self::Io { source, .. } | Self::Extract { source, .. } => {

@@ -82,7 +82,7 @@ impl Options {
         self
     }
 
-    /// With another level for what is compressed anew: 1 to 12 for gzip, by default 5; 1 to 22 for
+    /// With another level for what is compressed anew: 1 to 12 for gzip, by default 3; 1 to 22 for
     /// Zstandard, by default 3.
     pub fn with_level(mut self, level: u8) -> Self {
         self.level = Some(level);
@@ -115,7 +115,7 @@ impl Options {
     fn settings(&self) -> Settings {
         let codec = match self.compression {
             Compression::None => Codec::Plain,
-            Compression::Gzip | Compression::Estargz => Codec::Gzip(self.level.unwrap_or(5)),
+            Compression::Gzip | Compression::Estargz => Codec::Gzip(self.level.unwrap_or(3)),
             #[cfg(feature = "zstd")]
             Compression::Zstd => Codec::Zstd(self.level.unwrap_or(3)),
         };

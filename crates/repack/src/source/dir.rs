@@ -51,6 +51,8 @@ impl Options {
 }
 
 /// Indexes a directory: names and metadata now, content when it is read. Symbolic links are kept and not followed.
+/// Sockets are passed over with a warning (`tracing`), as Docker does it: they mean something only
+/// to the process that listens.
 ///
 /// ```
 /// use repack::{Cx, Ignore, SizeLimits, dir};
@@ -66,7 +68,7 @@ impl Options {
 /// ```
 ///
 /// # Errors
-/// [`Error::File`] for what cannot be read, [`Error::Entry`] for sockets, [`Error::Path`],
+/// [`Error::File`] for what cannot be read, [`Error::Entry`] for devices, [`Error::Path`],
 /// [`Error::Limit`].
 pub fn open(
     cx: &Cx,
@@ -130,6 +132,9 @@ impl Walking<'_> {
             Kind::Symlink(target.as_os_str().as_bytes().to_vec().into())
         } else if file_type.is_fifo() {
             Kind::Fifo
+        } else if file_type.is_socket() {
+            tracing::warn!(path = %name, "passed over a socket, which no archive can hold");
+            return Ok(());
         } else {
             return Err(Error::Entry {
                 path: name.to_string(),

@@ -5,6 +5,7 @@
 
 mod header;
 mod pax;
+mod sparse;
 mod spool;
 
 use std::{fs::File, io, path::Path, sync::Arc};
@@ -12,7 +13,7 @@ use std::{fs::File, io, path::Path, sync::Arc};
 use ::tar::{EntryType, Header};
 use ocicore::{Cx, SizeLimits};
 
-use self::pax::Records;
+use self::{pax::Records, spool::Unpacked};
 use crate::{
     Content, Entry, EntryPath, Error, Fault, Kind, ReadAt, Result, Tree, error::printable,
     write::header::padding,
@@ -43,10 +44,10 @@ pub fn open(cx: &Cx, path: impl AsRef<Path>, limits: &SizeLimits) -> Result<Tree
 /// [`Error::Entry`] for everything that is hostile or cannot be read, [`Error::Limit`].
 pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tree> {
     let _span = tracing::debug_span!("index_tar").entered();
-    let source = spool::unpacked(cx, source, limits)?;
-    let size = source.size().map_err(failed)?;
+    let unpacked = spool::unpacked(cx, source, limits)?;
+    let size = unpacked.source.size().map_err(failed)?;
     let mut indexing = Indexing {
-        source,
+        archive: unpacked,
         size,
         at: 0,
         global: Records::default(),
@@ -65,7 +66,7 @@ pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tr
 }
 
 struct Indexing<'a> {
-    source: Arc<dyn ReadAt>,
+    archive: Unpacked,
     size: u64,
     at: u64,
     global: Records,
@@ -102,7 +103,8 @@ impl Indexing<'_> {
                     source: format!("it ends at byte {start} without a block of zeros").into(),
                 });
             }
-            self.source
+            self.archive
+                .source
                 .read_exact_at(&mut block, start)
                 .map_err(failed)?;
             if block == [0; 512] {
@@ -185,7 +187,8 @@ impl Indexing<'_> {
             .ok_or_else(|| refuse(Fault::Truncated))?;
         // No more than the limit.
         let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
-        self.source
+        self.archive
+            .source
             .read_exact_at(&mut content, self.at)
             .map_err(failed)?;
         self.at = end;
@@ -195,7 +198,9 @@ impl Indexing<'_> {
     fn add(&mut self, header: &Header, described: Described, start: u64) -> Result<()> {
         let local = described.pax.unwrap_or_default();
         let pax = |key: &[u8]| local.get(key).or_else(|| self.global.get(key));
-        let name = match (&described.name, pax(b"path")) {
+        // What the path says then is a name for readers that do not know of sparse files.
+        let pax_name = local.get(b"GNU.sparse.name").or_else(|| pax(b"path"));
+        let name = match (&described.name, pax_name) {
             (Some(gnu), Some(pax)) if gnu != pax => {
                 return Err(Error::Entry {
                     path: printable(gnu),
@@ -218,9 +223,7 @@ impl Indexing<'_> {
             (None, Some(link)) => link.to_vec(),
             (None, None) => header.link_name_bytes().unwrap_or_default().into_owned(),
         };
-        if local.is_sparse() {
-            return Err(refuse(Fault::Sparse));
-        }
+        let mut sparse = sparse::Described::by_records(&local).map_err(refuse)?;
         let size = header::size(header, pax(b"size")).map_err(refuse)?;
         let mut metadata = header::metadata(header, &pax).map_err(refuse)?;
         metadata.xattrs = local.xattrs();
@@ -232,13 +235,15 @@ impl Indexing<'_> {
             entry_type = EntryType::Directory;
         }
         let kind = match entry_type {
-            EntryType::Regular | EntryType::Continuous => {
-                let end = self
-                    .end(self.at, size)
-                    .ok_or_else(|| refuse(Fault::Truncated))?;
-                let content = Content::stored(Arc::clone(&self.source), self.at, size, None);
-                self.at = end;
-                self.unpacked = self.unpacked.saturating_add(size);
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                if entry_type == EntryType::GNUSparse {
+                    let by_header = sparse::Described::by_header(header);
+                    if sparse.replace(by_header.map_err(refuse)?).is_some() {
+                        return Err(refuse(Fault::Twice("map")));
+                    }
+                }
+                let content = self.content(size, sparse)?.map_err(refuse)?;
+                self.unpacked = self.unpacked.saturating_add(content.size());
                 if self.unpacked > self.limits.unpacked() {
                     return Err(Error::Limit {
                         what: format!(
@@ -267,7 +272,6 @@ impl Indexing<'_> {
             EntryType::Fifo => Kind::Fifo,
             EntryType::Char => Kind::CharDevice(header::device(header).map_err(refuse)?),
             EntryType::Block => Kind::BlockDevice(header::device(header).map_err(refuse)?),
-            EntryType::GNUSparse => return Err(refuse(Fault::Sparse)),
             _ => return Err(refuse(Fault::Kind)),
         };
         let is_dir = matches!(kind, Kind::Dir);
@@ -283,6 +287,38 @@ impl Indexing<'_> {
         match self.tree.insert(path, entry).map_err(named)? {
             Some(before) if !(before.kind.is_dir() && is_dir) => Err(refuse(Fault::Duplicate)),
             _ => Ok(()),
+        }
+    }
+
+    /// The content that begins here, and goes to what follows it.
+    fn content(
+        &mut self,
+        stored: u64,
+        sparse: Option<sparse::Described>,
+    ) -> Result<Result<Content, Fault>> {
+        let (content, data_end) = match sparse {
+            None => {
+                let content = self.archive.content(self.at, stored).map_err(failed)?;
+                (content, self.at.saturating_add(stored))
+            }
+            Some(described) => {
+                match sparse::content(described, &self.archive.source, self.at, stored) {
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        return Ok(Err(Fault::Truncated));
+                    }
+                    Err(error) => return Err(failed(error)),
+                    Ok(Err(fault)) => return Ok(Err(fault)),
+                    Ok(Ok(found)) => found,
+                }
+            }
+        };
+        // More headers lie before the data, and these are whole blocks.
+        match self.end(self.at, data_end - self.at) {
+            None => Ok(Err(Fault::Truncated)),
+            Some(end) => {
+                self.at = end;
+                Ok(Ok(content))
+            }
         }
     }
 

@@ -1,25 +1,26 @@
 //! Zip archives as trees.
 //!
 //! The central directory is the truth, and each local header is compared with it, so that no two
-//! readers can see different archives. Names are taken as UTF-8 if they are, whatever their flag says, else
+//! readers can see different archives. It is read once and not kept, so that a million entries are
+//! not in memory twice. Names are taken as UTF-8 if they are, whatever their flag says, else
 //! as CP437 (APPNOTE.TXT appendix D). Times are not kept, for they have no zone. Modes of archives
 //! made on Unix are kept, without setuid, setgid and sticky; others get the usual modes.
 
+mod bytes;
+mod central;
+mod end;
 mod local;
 mod names;
 
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::{self, BufReader, Read, Seek, SeekFrom},
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::File, path::Path, sync::Arc};
 
-use ::zip::{CompressionMethod, System, ZipArchive, read::ZipFileEntry, result::ZipError};
 use ocicore::{Cx, SizeLimits};
 
-use crate::{Content, Entry, Error, Fault, ReadAt, Result, Tree, error::printable};
+use self::{
+    central::{Header, Headers},
+    end::Directory,
+};
+use crate::{Content, Entry, Error, Fault, ReadAt, Result, Tree};
 
 /// Types of files in the upper half of the external attributes (`st_mode`).
 const S_IFMT: u32 = 0o170_000;
@@ -29,10 +30,18 @@ const S_IFLNK: u32 = 0o120_000;
 /// Compression methods, APPNOTE.TXT §4.4.5.
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
+/// General purpose bit 0, §4.4.4.
+const IS_ENCRYPTED: u16 = 1;
+/// Systems whose attributes are modes (§4.4.2): Unix and macOS.
+const MADE_ON_UNIX: [u8; 2] = [3, 19];
+/// Longest data descriptor (§4.3.9).
+const DESCRIPTOR: u64 = 24;
 /// Longest target of a symbolic link on Linux.
 const LONGEST_TARGET: u64 = 4095;
 /// What a central directory may have in bytes for each entry that the limits allow.
 const DIRECTORY_BYTES: u64 = 256;
+/// And on top of that, so that few entries may have long names.
+const LONGEST_HEADER: u64 = 1 << 20;
 
 /// Indexes a zip file; its content is read when the tree is.
 ///
@@ -54,42 +63,33 @@ pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tr
     let size = source
         .size()
         .map_err(|error| Error::io("read the archive", error))?;
-    let budget = limits.entries().saturating_mul(DIRECTORY_BYTES);
-    let reader = Positioned {
-        source: &*source,
-        at: 0,
-        size,
-        budget: budget.saturating_add(1 << 20),
-    };
-    let archive = ZipArchive::new(BufReader::new(reader)).map_err(refused)?;
-    let count = archive.len() as u64;
-    if count > limits.entries() {
+    let directory = end::find(&*source, size)?;
+    if directory.count > limits.entries() {
         return Err(Error::Limit {
-            what: format!("the number of entries, {count},"),
+            what: format!("the number of entries, {},", directory.count),
             limit: limits.entries(),
         });
     }
-    let headers = local::Archive {
-        source: &*source,
-        size,
-        directory: archive.central_directory_start(),
-    };
-    if archive.has_duplicate_names() {
-        return Err(duplicate(&headers));
+    let most = limits.entries().saturating_mul(DIRECTORY_BYTES) + LONGEST_HEADER;
+    if directory.end - directory.start > most {
+        return Err(Error::Limit {
+            what: "the central directory".to_owned(),
+            limit: most,
+        });
     }
-    let task = cx.task("index entries", Some(count));
-    let metadata = archive.metadata();
     let mut indexing = Indexing {
         source: &source,
-        headers,
-        ranges: Vec::with_capacity(archive.len()),
+        directory,
+        locals: local::Archive::new(&*source, size, directory.start),
+        runs: Vec::new(),
         unpacked: 0,
         limits,
         tree: Tree::new(),
     };
-    for at in 0..archive.len() {
-        let entry = metadata.entry(at).map_err(refused)?;
-        indexing.add(&entry)?;
+    let task = cx.task("index entries", Some(directory.count));
+    let mut headers = Headers::new(&*source, directory);
+    while let Some(header) = headers.next()? {
+        indexing.add(&header)?;
         task.add(1)?;
     }
     indexing.check_overlap()?;
@@ -98,202 +98,134 @@ pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tr
 
 struct Indexing<'a> {
     source: &'a Arc<dyn ReadAt>,
-    headers: local::Archive<'a>,
-    /// Header to end of data, and the place of the central header.
-    ranges: Vec<(u64, u64, u64)>,
+    directory: Directory,
+    locals: local::Archive<'a>,
+    /// Where entries lie, from header to end of data; what lies one behind the other is one run.
+    runs: Vec<(u64, u64)>,
     unpacked: u64,
     limits: &'a SizeLimits,
     tree: Tree,
 }
 
 impl Indexing<'_> {
-    fn add(&mut self, entry: &ZipFileEntry<'_>) -> Result<()> {
-        let refuse = |fault| Error::Entry {
-            path: printable(entry.name_raw()),
-            offset: entry.header_start(),
-            fault,
-        };
-        let (name, start) = (entry.name_raw(), entry.header_start());
-        let path = names::path(entry).map_err(|error| error.at(name, start))?;
+    fn add(&mut self, header: &Header<'_>) -> Result<()> {
+        let refuse = |fault| header.refuse(fault);
+        let (name, start) = (header.name(), header.local);
+        let path = names::path(header).map_err(|error| error.at(name, start))?;
         let Some(path) = path else {
             return Ok(());
         };
-        if entry.encrypted() {
+        if header.flags & IS_ENCRYPTED != 0 {
             return Err(refuse(Fault::Encrypted));
         }
-        let method = match entry.compression() {
-            CompressionMethod::STORE => STORED,
-            CompressionMethod::DEFLATE => DEFLATED,
-            _ => {
-                let header = self.headers.central(entry.central_header_start())?;
-                return Err(refuse(Fault::Method(header.method)));
-            }
-        };
-        self.unpacked = self.unpacked.saturating_add(entry.size());
+        if ![STORED, DEFLATED].contains(&header.method) {
+            return Err(refuse(Fault::Method(header.method)));
+        }
+        self.unpacked = self.unpacked.saturating_add(header.size);
         if self.unpacked > self.limits.unpacked() {
             return Err(Error::Limit {
                 what: format!("the content up to entry `{path}`, {} bytes,", self.unpacked),
                 limit: self.limits.unpacked(),
             });
         }
-        let data = local::check(&self.headers, entry, method)?;
-        let central = entry.central_header_start();
-        self.ranges.push((entry.header_start(), data.end, central));
-        let content = if method == DEFLATED {
-            let compressed = entry.compressed_size();
-            let source = Arc::clone(self.source);
-            Content::deflated(source, data.start, compressed, entry.size(), entry.crc32())
-        } else if entry.compressed_size() == entry.size() {
-            let source = Arc::clone(self.source);
-            Content::stored(source, data.start, entry.size(), Some(entry.crc32()))
+        let data = local::check(&mut self.locals, header)?;
+        match self.runs.last_mut() {
+            // A data descriptor may lie between them; there is no room in it for another entry.
+            Some((_, end)) if (*end..=*end + DESCRIPTOR).contains(&start) => *end = data.end,
+            _ => self.runs.push((start, data.end)),
+        }
+        let source = Arc::clone(self.source);
+        let content = if header.method == DEFLATED {
+            let Header {
+                compressed, size, ..
+            } = *header;
+            Content::deflated(source, data.start, compressed, size, header.crc)
+        } else if header.compressed == header.size {
+            Content::stored(source, data.start, header.size, Some(header.crc))
         } else {
             return Err(refuse(Fault::Size {
-                expected: entry.size(),
-                actual: entry.compressed_size(),
+                expected: header.size,
+                actual: header.compressed,
             }));
         };
-        let is_dir = entry.name_raw().ends_with(b"/");
-        let entry = self.entry(entry, is_dir, content, &refuse)?;
-        let is_dir = entry.kind.is_dir();
+        let entry = entry(header, content)?;
+        // A directory may have been made for what is in it, before it came itself.
+        let is_expected = entry.kind.is_dir() && self.tree.is_implied(&path);
         let before = self.tree.insert(path, entry);
         match before.map_err(|error| error.at(name, start))? {
-            // A directory may have been made for what is in it, before it came itself.
-            Some(before) if !(before.kind.is_dir() && is_dir) => Err(refuse(Fault::Duplicate)),
+            Some(_) if !is_expected => Err(refuse(Fault::Duplicate)),
             _ => Ok(()),
         }
     }
 
-    fn entry(
-        &self,
-        entry: &ZipFileEntry<'_>,
-        named_as_dir: bool,
-        content: Content,
-        refuse: &dyn Fn(Fault) -> Error,
-    ) -> Result<Entry> {
-        let is_unix = matches!(entry.system(), System::Unix | System::OsDarwin);
-        let st_mode = if is_unix {
-            entry.external_attributes() >> 16
-        } else {
-            0
-        };
-        let made = match st_mode & S_IFMT {
-            S_IFDIR => Entry::dir(),
-            S_IFLNK if !named_as_dir => {
-                let name = entry.name_raw();
-                if content.size() > LONGEST_TARGET {
-                    return Err(refuse(Fault::LinkTarget));
-                }
-                let target = content.read_named(LONGEST_TARGET, name)?;
-                if target.is_empty() || target.contains(&0) {
-                    return Err(refuse(Fault::LinkTarget));
-                }
-                return Ok(Entry::symlink(target));
-            }
-            0 | S_IFREG if named_as_dir => Entry::dir(),
-            0 | S_IFREG => Entry::file(content.clone()),
-            _ => return Err(refuse(Fault::Kind)),
-        };
-        if made.kind.is_dir() && content.size() > 0 {
-            return Err(refuse(Fault::DirectoryContent));
-        }
-        Ok(match st_mode & 0o777 {
-            // Nothing but the type, as some writers have it, is no mode.
-            0 if st_mode & 0o7777 == 0 => made,
-            mode => made.with_mode(mode),
-        })
-    }
-
     /// Entries that share bytes make a small archive unpack to a huge one.
     fn check_overlap(&mut self) -> Result<()> {
-        self.ranges.sort_unstable();
-        let starts = self.ranges.iter().skip(1).map(|range| range.0);
-        let next = starts.chain([self.headers.directory]);
-        for ((start, end, central), next) in self.ranges.iter().zip(next) {
-            if *end > next {
-                return Err(Error::Entry {
-                    path: printable(&self.headers.central(*central)?.name),
-                    offset: *start,
-                    fault: Fault::Overlap,
-                });
+        self.runs.sort_unstable();
+        let starts = self.runs.iter().skip(1).map(|run| run.0);
+        let next = starts.chain([self.directory.start]);
+        if self
+            .runs
+            .iter()
+            .zip(next)
+            .all(|((_, end), next)| *end <= next)
+        {
+            return Ok(());
+        }
+        Err(self.overlapping()?)
+    }
+
+    /// Once more over the directory, to tell which entry it is.
+    fn overlapping(&mut self) -> Result<Error> {
+        let mut ranges = Vec::new();
+        let mut headers = Headers::new(&**self.source, self.directory);
+        while let Some(header) = headers.next()? {
+            let data = local::check(&mut self.locals, &header)?;
+            ranges.push((header.local, data.end));
+        }
+        ranges.sort_unstable();
+        let pairs = ranges.iter().zip(ranges.iter().skip(1));
+        let culprit = pairs
+            .filter(|((_, end), (next, _))| end > next)
+            .map(|(range, _)| *range)
+            .next();
+        let mut headers = Headers::new(&**self.source, self.directory);
+        while let Some(header) = headers.next()? {
+            let data = local::check(&mut self.locals, &header)?;
+            if culprit == Some((header.local, data.end)) {
+                return Ok(header.refuse(Fault::Overlap));
             }
         }
-        Ok(())
+        Ok(end::refused("it has entries that share bytes"))
     }
 }
 
-/// The parser's own error, or that of the reader below it.
-fn refused(error: ZipError) -> Error {
-    match error {
-        ZipError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => Error::Archive {
-            format: "zip",
-            source: "it ends within the central directory".into(),
-        },
-        ZipError::Io(error) => Error::io("read the archive", error),
-        other => Error::Archive {
-            format: "zip",
-            source: other.to_string().into(),
-        },
-    }
-}
-
-/// Which name is there twice; the parser has only one of them.
-fn duplicate(archive: &local::Archive<'_>) -> Error {
-    let mut seen = BTreeSet::new();
-    let mut at = archive.directory;
-    loop {
-        match archive.central(at) {
-            Ok(header) => {
-                at = header.next;
-                let path = printable(&header.name);
-                if !seen.insert(header.name) {
-                    return Error::Entry {
-                        path,
-                        offset: header.local,
-                        fault: Fault::Duplicate,
-                    };
-                }
+fn entry(header: &Header<'_>, content: Content) -> Result<Entry> {
+    let refuse = |fault| header.refuse(fault);
+    let named_as_dir = header.raw_name.ends_with(b"/");
+    let is_unix = MADE_ON_UNIX.contains(&header.system);
+    let st_mode = if is_unix { header.attributes >> 16 } else { 0 };
+    let made = match st_mode & S_IFMT {
+        S_IFDIR => Entry::dir(),
+        S_IFLNK if !named_as_dir => {
+            if content.size() > LONGEST_TARGET {
+                return Err(refuse(Fault::LinkTarget));
             }
-            Err(error) => return error,
+            let target = content.read_named(LONGEST_TARGET, header.name())?;
+            if target.is_empty() || target.contains(&0) {
+                return Err(refuse(Fault::LinkTarget));
+            }
+            return Ok(Entry::symlink(target));
         }
+        0 | S_IFREG if named_as_dir => Entry::dir(),
+        0 | S_IFREG => Entry::file(content.clone()),
+        _ => return Err(refuse(Fault::Kind)),
+    };
+    if made.kind.is_dir() && content.size() > 0 {
+        return Err(refuse(Fault::DirectoryContent));
     }
-}
-
-/// A position in a [`ReadAt`], with a bound on what is read of it in all: the central directory of
-/// a hostile archive may be as long as the file, and the parser keeps all of it.
-#[derive(Debug)]
-struct Positioned<'a> {
-    source: &'a dyn ReadAt,
-    at: u64,
-    size: u64,
-    budget: u64,
-}
-
-impl Read for Positioned<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = self.size.saturating_sub(self.at);
-        let n = usize::try_from(rest).map_or(buffer.len(), |rest| rest.min(buffer.len()));
-        let Some(budget) = self.budget.checked_sub(n as u64) else {
-            return Err(Error::Limit {
-                what: "the central directory".to_owned(),
-                limit: self.budget,
-            }
-            .into());
-        };
-        self.budget = budget;
-        self.source.read_exact_at(&mut buffer[..n], self.at)?;
-        self.at += n as u64;
-        Ok(n)
-    }
-}
-
-impl Seek for Positioned<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.size.checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.at)
-    }
+    Ok(match st_mode & 0o777 {
+        // Nothing but the type, as some writers have it, is no mode.
+        0 if st_mode & 0o7777 == 0 => made,
+        mode => made.with_mode(mode),
+    })
 }

@@ -176,8 +176,15 @@ impl<'t> Plan<'t> {
     ) -> Result<()> {
         let size = content.size();
         self.header(path, Type::File(size), metadata)?;
-        let file = File { path, content };
         let Mode { splice, indexed } = self.mode;
+        let content = match &content.0 {
+            Repr::Stored {
+                packed: Some(packed),
+                ..
+            } if splice && (size > SMALL || indexed) => packed,
+            _ => content,
+        };
+        let file = File { path, content };
         if indexed && size > 0 {
             self.flush(false);
         }
@@ -294,7 +301,7 @@ impl<'t> Job<'t> {
 }
 
 impl Part<'_> {
-    fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Content(_, range) => range.end - range.start,

@@ -1,5 +1,8 @@
 //! What tars of all makers become.
 
+use std::{fs, os::unix::fs::FileExt, process::Command};
+
+use ocicore::conformance::peer::peer;
 use repack::{EntryPath, Kind};
 use tar::{EntryType, Header};
 
@@ -122,4 +125,57 @@ fn an_empty_tar_is_an_empty_tree() {
             .unwrap()
             .is_empty()
     );
+}
+
+/// What GNU tar stores of a file with holes, in all of its four ways, is the file.
+#[test]
+fn sparse_files_of_gnu_tar() {
+    let Some(gnu_tar) = peer("GNU_TAR") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| fs::File::create(dir.path().join(name)).unwrap();
+    // More parts than a header has room for, and than one block that follows it.
+    let many = file("many");
+    for n in 0..60_u64 {
+        let text = format!("part {n}");
+        many.write_all_at(text.as_bytes(), n * 64 * 1024).unwrap();
+    }
+    let few = file("few");
+    few.write_all_at(b"end", (5 << 20) - 3).unwrap();
+    file("hole").set_len(3 << 20).unwrap();
+    file("plain").write_all_at(b"plain", 0).unwrap();
+    for format in [
+        &["--format=gnu"][..],
+        &["--format=pax", "--sparse-version=0.0"],
+        &["--format=pax", "--sparse-version=0.1"],
+        &["--format=pax", "--sparse-version=1.0"],
+    ] {
+        let tar = Command::new(&gnu_tar)
+            .args(format)
+            .args(["--sparse", "--hole-detection=raw", "-cf", "-", "-C"])
+            .arg(dir.path())
+            .args(["many", "few", "hole", "plain"])
+            .output()
+            .unwrap();
+        assert!(tar.status.success(), "{format:?}");
+        assert!(tar.stdout.len() < 2 << 20, "{format:?}: it is sparse");
+        let tree = index_tar(tar.stdout.clone()).unwrap();
+        let names: Vec<_> = tree.iter().map(|(path, _)| path.to_string()).collect();
+        assert_eq!(names, ["few", "hole", "many", "plain"], "{format:?}");
+        for (name, entry) in &tree {
+            let expected = fs::read(dir.path().join(name.to_string())).unwrap();
+            let content = entry.content().unwrap().read(64 << 20).unwrap();
+            assert!(content == expected, "{format:?} {name}");
+        }
+        let layer = index_tar(gzip(&tree)).unwrap();
+        let many = fs::read(dir.path().join("many")).unwrap();
+        assert!(layer.read(&path("many"), 64 << 20).unwrap() == many);
+        // Cut anywhere, it is an error and nothing else.
+        let last = tar.stdout.iter().rposition(|&byte| byte != 0).unwrap();
+        for len in (0..last).step_by(512) {
+            let cut = tar.stdout[..len].to_vec();
+            assert!(index_tar(cut).is_err(), "{format:?} {len}");
+        }
+    }
 }

@@ -91,9 +91,17 @@ fn unsigned<T: TryFrom<i128>>(
     value.ok_or(Fault::Field(name))
 }
 
-/// Octal digits between blanks and NULs, nothing for 0, or GNU's signed base 256.
 fn field(header: &Header, range: Range<usize>) -> Option<i128> {
-    let bytes = &header.as_bytes()[range];
+    numeric(&header.as_bytes()[range])
+}
+
+/// A field that is not negative.
+pub(super) fn octal(bytes: &[u8]) -> Option<u64> {
+    numeric(bytes)?.try_into().ok()
+}
+
+/// Octal digits between blanks and NULs, nothing for 0, or GNU's signed base 256.
+fn numeric(bytes: &[u8]) -> Option<i128> {
     if bytes[0] & 0x80 != 0 {
         // The other seven bits of the first byte are the sign and the highest bits.
         let first = i128::from(bytes[0] & 0x7f) - i128::from(bytes[0] & 0x40) * 2;
@@ -112,7 +120,7 @@ fn field(header: &Header, range: Range<usize>) -> Option<i128> {
     })
 }
 
-fn number(text: &[u8]) -> Option<u64> {
+pub(super) fn number(text: &[u8]) -> Option<u64> {
     let text = str::from_utf8(text).ok()?;
     // `parse` takes a plus sign.
     text.bytes()

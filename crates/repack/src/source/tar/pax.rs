@@ -4,11 +4,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::header::number;
+
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// Keys and values of one header, or of several.
 #[derive(Debug, Default)]
-pub(super) struct Records(BTreeMap<Vec<u8>, Vec<u8>>);
+pub(super) struct Records {
+    values: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Places and lengths of a sparse file, whose keys are there again and again.
+    sparse: Vec<Vec<u8>>,
+}
 
 impl Records {
     /// Parses `LENGTH KEY=VALUE\n`…; none if that is not what it is. The last value of a key
@@ -30,24 +36,36 @@ impl Records {
             if key.is_empty() || (!key.starts_with(XATTR) && value.contains(&0)) {
                 return None;
             }
-            records.0.insert(key.to_vec(), value.to_vec());
+            if matches!(key, b"GNU.sparse.offset" | b"GNU.sparse.numbytes") {
+                // One after the other, the place first.
+                let is_place = key.ends_with(b"offset");
+                (records.sparse.len() % 2 == usize::from(!is_place)).then_some(())?;
+                records.sparse.push(value.to_vec());
+            }
+            records.values.insert(key.to_vec(), value.to_vec());
             bytes = &bytes[len..];
         }
         Some(records)
     }
 
     pub(super) fn update(&mut self, later: Self) {
-        self.0.extend(later.0);
+        self.values.extend(later.values);
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        let value = self.0.get(key).map(Vec::as_slice);
+        let value = self.values.get(key).map(Vec::as_slice);
         value.filter(|value| !value.is_empty())
     }
 
     /// Whether it is one of the three ways in which GNU describes a sparse file.
     pub(super) fn is_sparse(&self) -> bool {
-        self.0.keys().any(|key| key.starts_with(b"GNU.sparse."))
+        let mut keys = self.values.keys();
+        keys.any(|key| key.starts_with(b"GNU.sparse."))
+    }
+
+    /// Its places and lengths, if they are records of their own.
+    pub(super) fn sparse_numbers(&self) -> Option<Vec<u64>> {
+        self.sparse.iter().map(|value| number(value)).collect()
     }
 
     pub(super) fn xattrs(&self) -> BTreeMap<Box<[u8]>, Bytes> {
@@ -55,7 +73,7 @@ impl Records {
             let name = key.strip_prefix(XATTR)?;
             Some((name.into(), Bytes::copy_from_slice(value)))
         };
-        self.0.iter().filter_map(named).collect()
+        self.values.iter().filter_map(named).collect()
     }
 }
 

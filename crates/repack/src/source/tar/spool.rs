@@ -2,41 +2,101 @@
 //! at any place.
 
 use std::{
-    io::{self, BufReader, BufWriter, Read, Write},
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Read, Write},
     sync::Arc,
 };
 
-use flate2::bufread::MultiGzDecoder;
-use ocicore::{Cx, SizeLimits};
+use flate2::bufread::GzDecoder;
+use ocicore::{Cx, SizeLimits, Task};
 
-use crate::{Error, ReadAt, Result};
+use crate::{Content, Error, ReadAt, Result};
 
 const PIECE: usize = 256 << 10;
+/// CRC-32 and size at the end of a member.
+const TRAILER: u64 = 8;
+
+/// An archive that can be read at any place.
+pub(super) struct Unpacked {
+    pub(super) source: Arc<dyn ReadAt>,
+    members: Members,
+}
+
+/// The members of a gzip stream, so that a file that is one need not be compressed again.
+#[derive(Default)]
+struct Members {
+    /// The compressed archive.
+    of: Option<Arc<dyn ReadAt>>,
+    list: Vec<Member>,
+}
+
+/// One member.
+struct Member {
+    /// Where its content begins in the unpacked archive.
+    start: u64,
+    size: u64,
+    /// Where its deflate stream lies in the compressed one.
+    offset: u64,
+    compressed: u64,
+}
+
+impl Unpacked {
+    /// So many bytes at `at`, with the member that is just these.
+    pub(super) fn content(&self, at: u64, size: u64) -> io::Result<Content> {
+        let content = Content::stored(Arc::clone(&self.source), at, size, None);
+        let list = &self.members.list;
+        let found = list
+            .binary_search_by_key(&at, |member| member.start)
+            .ok()
+            .map(|index| &list[index])
+            .filter(|member| member.size == size);
+        let (Some(member), Some(of)) = (found, &self.members.of) else {
+            return Ok(content);
+        };
+        // The trailer begins with the CRC-32 (RFC 1952 §2.3.1).
+        let mut crc = [0; 4];
+        of.read_exact_at(&mut crc, member.offset + member.compressed)?;
+        let crc = u32::from_le_bytes(crc);
+        let of = Arc::clone(of);
+        let deflated = Content::deflated(of, member.offset, member.compressed, size, crc);
+        Ok(content.with_packed(deflated))
+    }
+}
 
 /// The archive itself, or what it unpacks to.
-pub(super) fn unpacked(
-    cx: &Cx,
-    source: Arc<dyn ReadAt>,
-    limits: &SizeLimits,
-) -> Result<Arc<dyn ReadAt>> {
+pub(super) fn unpacked(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Unpacked> {
+    let plain = |source| Unpacked {
+        source,
+        members: Members::default(),
+    };
     let size = source.size().map_err(failed)?;
     let mut magic = [0; 4];
     if size < 4 {
-        return Ok(source);
+        return Ok(plain(source));
     }
     source.read_exact_at(&mut magic, 0).map_err(failed)?;
-    let compressed = BufReader::with_capacity(
-        PIECE,
-        Sequential {
-            source: &*source,
-            at: 0,
-            size,
-        },
-    );
-    let spooled = match magic {
+    let mut compressed = Counted {
+        reader: BufReader::with_capacity(
+            PIECE,
+            Sequential {
+                source: &*source,
+                at: 0,
+                size,
+            },
+        ),
+        count: 0,
+    };
+    match magic {
         [0x1f, 0x8b, ..] => {
-            let mut decoder = MultiGzDecoder::new(compressed);
-            spool(cx, &mut decoder, "gzip", limits)?
+            let mut spool = Spool::new(cx, "gzip", limits)?;
+            let list = members(&mut compressed, &mut spool, limits)?;
+            Ok(Unpacked {
+                source: Arc::new(spool.finish()?),
+                members: Members {
+                    of: Some(source),
+                    list,
+                },
+            })
         }
         #[cfg(feature = "zstd")]
         [0x28, 0xb5, 0x2f, 0xfd] => {
@@ -46,51 +106,136 @@ pub(super) fn unpacked(
             decoder
                 .window_log_max(27)
                 .map_err(|error| Error::io("decompress", error))?;
-            spool(cx, &mut decoder, "zstd", limits)?
+            let mut spool = Spool::new(cx, "zstd", limits)?;
+            spool.all(&mut decoder)?;
+            Ok(plain(Arc::new(spool.finish()?)))
         }
-        _ => return Ok(source),
-    };
-    Ok(Arc::new(spooled))
+        _ => Ok(plain(source)),
+    }
 }
 
-fn spool(
-    cx: &Cx,
-    from: &mut dyn Read,
-    format: &'static str,
+/// Unpacks one member after the other.
+fn members(
+    compressed: &mut Counted<'_>,
+    spool: &mut Spool,
     limits: &SizeLimits,
-) -> Result<std::fs::File> {
-    let write = |error| Error::io("write a temporary file", error);
-    let mut to = BufWriter::with_capacity(PIECE, tempfile::tempfile().map_err(write)?);
-    // Headers come on top of the content, three blocks for an entry at most in most archives.
-    let limit = limits
-        .unpacked()
-        .saturating_add(limits.entries().saturating_mul(3 * 512));
-    let task = cx.task("unpack", None);
-    let mut buffer = vec![0; PIECE];
-    loop {
-        let n = match from.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                return Err(match error.downcast::<Error>() {
-                    Ok(ours) => ours,
-                    Err(error) => Error::Archive {
-                        format,
-                        source: error.into(),
-                    },
-                });
-            }
-        };
-        if task.add(n as u64)? > limit {
-            return Err(Error::Limit {
-                what: "the unpacked archive".to_owned(),
-                limit,
+) -> Result<Vec<Member>> {
+    let mut list = Vec::new();
+    let mut start = 0;
+    while !compressed
+        .fill_buf()
+        .map_err(|error| spool.refused(error))?
+        .is_empty()
+    {
+        // It reads its header at once.
+        let mut decoder = GzDecoder::new(&mut *compressed);
+        let offset = decoder.get_ref().count;
+        spool.all(&mut decoder)?;
+        let (end, size) = (compressed.count, spool.size - start);
+        // Tiny members may be more than anybody has memory for, and are worth nothing.
+        if size > 0 && (list.len() as u64) < limits.entries() {
+            list.push(Member {
+                start,
+                size,
+                offset,
+                compressed: (end - offset).saturating_sub(TRAILER),
             });
         }
-        to.write_all(&buffer[..n]).map_err(write)?;
+        start = spool.size;
     }
-    to.into_inner().map_err(|error| write(error.into_error()))
+    Ok(list)
+}
+
+/// The file that an archive is unpacked into.
+struct Spool {
+    to: BufWriter<File>,
+    format: &'static str,
+    size: u64,
+    limit: u64,
+    task: Task,
+    buffer: Vec<u8>,
+}
+
+impl Spool {
+    fn new(cx: &Cx, format: &'static str, limits: &SizeLimits) -> Result<Self> {
+        // Headers come on top of the content, three blocks for an entry at most in most archives.
+        let headers = limits.entries().saturating_mul(3 * 512);
+        let file = tempfile::tempfile().map_err(written)?;
+        Ok(Self {
+            to: BufWriter::with_capacity(PIECE, file),
+            format,
+            size: 0,
+            limit: limits.unpacked().saturating_add(headers),
+            task: cx.task("unpack", None),
+            buffer: vec![0; PIECE],
+        })
+    }
+
+    /// Appends all of this.
+    fn all(&mut self, from: &mut dyn Read) -> Result<()> {
+        loop {
+            let n = match from.read(&mut self.buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.refused(error)),
+            };
+            self.size += n as u64;
+            self.task.add(n as u64)?;
+            if self.size > self.limit {
+                return Err(Error::Limit {
+                    what: "the unpacked archive".to_owned(),
+                    limit: self.limit,
+                });
+            }
+            self.to.write_all(&self.buffer[..n]).map_err(written)?;
+        }
+    }
+
+    fn finish(self) -> Result<File> {
+        self.to
+            .into_inner()
+            .map_err(|error| written(error.into_error()))
+    }
+
+    fn refused(&self, error: io::Error) -> Error {
+        match error.downcast::<Error>() {
+            Ok(ours) => ours,
+            Err(error) => Error::Archive {
+                format: self.format,
+                source: error.into(),
+            },
+        }
+    }
+}
+
+fn written(error: io::Error) -> Error {
+    Error::io("write a temporary file", error)
+}
+
+/// Counts what is taken of it.
+struct Counted<'a> {
+    reader: BufReader<Sequential<'a>>,
+    count: u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        self.count += n as u64;
+        Ok(n)
+    }
+}
+
+impl BufRead for Counted<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.reader.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.count += amount as u64;
+        self.reader.consume(amount);
+    }
 }
 
 /// A [`ReadAt`] from its start to its end.

@@ -68,7 +68,8 @@ impl Tools {
     }
 
     fn glue<'t>(&mut self, parts: &[Part<'t>], store: bool, out: &Out<'_, 't>) -> Result<()> {
-        let mut raw = Vec::new();
+        let size: u64 = parts.iter().map(Part::size).sum();
+        let mut raw = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
         let mut sums = Vec::new();
         for part in parts {
             match part {
