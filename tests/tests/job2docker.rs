@@ -469,7 +469,10 @@ fn the_default_base_comes_by_a_mirror_of_docker_io() {
     // Small bases of our own, told apart by a label, under the names that Docker Hub has.
     for java in ["11", "17"] {
         let base = format!("oci:{}:1", path("base"));
-        build(&sample_job(), &["--base", "scratch", "--to", &base]);
+        build(
+            &sample_job(),
+            &["--base", "scratch", "--layers", "one", "--to", &base],
+        );
         let name = format!("docker://{registry}/library/eclipse-temurin:{java}-jre");
         tool(
             &skopeo,

@@ -13,12 +13,19 @@ use talend::ConvertOptions;
 
 /// Turns the zip of a Talend built job into a container image in which java is process 1.
 #[derive(Parser, Debug)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(version, after_help = after_help())]
 struct Arguments {
     #[command(flatten)]
     common: Common,
     #[command(subcommand)]
     command: Command,
+}
+
+fn after_help() -> String {
+    format!(
+        "As the original: job2docker ZIP [TARGET_DIR [WORK_DIR]] writes TARGET_DIR/<Job>.tgz\n\n\
+         {EXIT_CODES}"
+    )
 }
 
 #[derive(Subcommand, Debug)]
@@ -45,18 +52,19 @@ a secret out of it, build with --context-from-env and give the value when the jo
     /// Watch a folder: each zip that appears in it becomes an image, an archive, or both
     #[command(after_help = "Examples:
   job2docker watch /srv/jobs --to docker://registry.example/team/{job}:{version}
-  job2docker watch /srv/jobs --tgz '/srv/out/{job}.tgz' --layout job2docker --exec 'ls -l \"$JOB2DOCKER_TGZ\"'
+  job2docker watch /srv/jobs --tgz '/srv/out/{job}.tgz' --layout job2docker \\
+    --exec 'scp \"$JOB2DOCKER_TGZ\" files.example:jobs/'
   job2docker watch /srv/jobs --to 'docker-daemon:{job}:{version}' --once --json
   job2docker watch /srv/jobs --list
 
 A zip is taken when it is whole and nobody writes to it. What failed is listed with its error, and
-tried again when it changes. SIGINT and SIGTERM let what has begun be finished; the exit code then is
-0. With --json each event is a line.")]
+tried again when it changes. After SIGINT and SIGTERM what has begun is finished; the exit code then
+is 0. With --once it is 6 if a zip has failed. With --json each event is a line.")]
     Watch(Box<Watched>),
     /// Push an image, or load it into the engine, and start the job there or say how
     #[command(after_help = "Examples:
   job2docker deploy oci:hello:0.1 --to docker://registry.example/team/hello:0.1 --volumes /srv/hello
-  job2docker deploy oci:orders:1 --to docker-daemon:orders:1 --job export --run -- --context=Production
+  job2docker deploy oci:orders:1 --to docker-daemon:orders:1 --job export --run
   job2docker deploy oci:hello:0.1 --to docker://1.dkr.ecr.eu-west-1.amazonaws.com/hello:0.1 \\
     --exec 'aws ecr create-repository --repository-name \"$JOB2DOCKER_REPOSITORY\" || true'
 
@@ -82,6 +90,12 @@ The last one is the original's form: it publishes orders-1.2-SNAPSHOT.tgz to the
   job2docker publish oci:orders --to docker://registry.example/team/orders:1.2")]
     Publish(Box<Publish>),
     /// Show the job in a zip, and what would become of its launchers
+    #[command(after_help = "Examples:
+  job2docker inspect hello_0.1.zip
+  job2docker inspect hello_0.1.zip --json
+
+A launcher is rewritten (exec is put before java), already exec, unsafe (why, and where), or not a
+launcher; each change is shown as a diff. The exit code is 7 if one is unsafe.")]
     Inspect {
         /// The built job
         zip: PathBuf,

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use ocicore::Class;
 use repack::EntryPath;
 use talend::{
-    ConvertOptions, Entrypoint, UnsafeLaunchers,
+    ConvertOptions, Entrypoint, SignedFiles, UnsafeLaunchers,
     layers::{LayerOptions, Residue},
     properties::Properties,
     rewrite::PathQuoting,
@@ -35,9 +35,9 @@ pub struct Conversion {
     /// Java properties with other values for variables of the context; they become part of the image
     #[arg(long = "override", value_name = "FILE")]
     overrides: Option<PathBuf>,
-    /// Let environment variables of this prefix, and files in /talend/config/context, be variables
-    /// of the context when the job is run
-    #[arg(long, value_name = "PREFIX", num_args = 0..=1, default_missing_value = "CONTEXT_")]
+    /// Let environment variables of this prefix, for example CONTEXT_, and files in
+    /// /talend/config/context, be variables of the context when the job is run
+    #[arg(long, value_name = "PREFIX")]
     context_from_env: Option<String>,
     /// User and group of the image
     #[arg(long, default_value = "65532:65532")]
@@ -54,6 +54,17 @@ pub struct Conversion {
     /// Keep sources, items and other residue of the build in the image
     #[arg(long)]
     keep: bool,
+    /// Signature (META-INF) and checksums (crcMap) of a build: keep them at the root, set them apart
+    /// where jobs are merged and out of the image, or drop them
+    #[arg(long, value_name = "RULE", default_value = "namespace")]
+    signed_files: SignedFilesName,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SignedFilesName {
+    Keep,
+    Namespace,
+    Drop,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -84,9 +95,15 @@ impl Conversion {
             LayoutName::Plain => talend::Layout::Plain,
             LayoutName::Job2docker => talend::Layout::Job2docker,
         };
+        let signed_files = match self.signed_files {
+            SignedFilesName::Keep => SignedFiles::Keep,
+            SignedFilesName::Namespace => SignedFiles::Namespace,
+            SignedFilesName::Drop => SignedFiles::Drop,
+        };
         let parent: EntryPath = self.parent.trim_start_matches('/').parse()?;
         let mut options = ConvertOptions::default()
             .with_layout(layout)
+            .with_signed_files(signed_files)
             .with_mtime(mtime()?)
             .with_user(&self.user)
             .with_parent(parent);

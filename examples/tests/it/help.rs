@@ -21,5 +21,8 @@ fn demo() {
 
 #[test]
 fn job2docker() {
-    check(env!("CARGO_BIN_EXE_job2docker"), &["build", "inspect"]);
+    check(
+        env!("CARGO_BIN_EXE_job2docker"),
+        &["build", "contexts", "deploy", "inspect", "watch"],
+    );
 }

@@ -2,13 +2,13 @@ use std::{fs, io::Write};
 
 use crate::shown;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_job2docker");
-const SAMPLE: &str = concat!(
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_job2docker");
+pub(crate) const SAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../tests/jobs/sample/sample_job_0.1.zip"
 );
 
-fn zip_of(entries: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn zip_of(entries: &[(&str, &str)]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, content) in entries {
         let options = zip::write::SimpleFileOptions::default();
@@ -91,6 +91,180 @@ fn mistakes_are_explained() {
         "nothing is half-done"
     );
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn contexts_are_listed_and_chosen() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(SAMPLE, directory.path().join("sample_job_0.1.zip")).unwrap();
+    let values = "message=two\\nlines\ndatabase_password=\nnew=1\n";
+    fs::write(directory.path().join("values.properties"), values).unwrap();
+    fs::write(directory.path().join("broken.properties"), "a=\\u12x").unwrap();
+    let mut text = String::new();
+    for args in [
+        &["contexts", "sample_job_0.1.zip"][..],
+        &[
+            "contexts",
+            "sample_job_0.1.zip",
+            "--context",
+            "Production",
+            "--override",
+            "values.properties",
+        ],
+        &[
+            "contexts",
+            "sample_job_0.1.zip",
+            "--context",
+            "Production",
+            "--json",
+        ],
+        &["contexts", "sample_job_0.1.zip", "--context", "Test"],
+        &[
+            "contexts",
+            "sample_job_0.1.zip",
+            "--override",
+            "broken.properties",
+        ],
+        &[
+            "contexts",
+            "sample_job_0.1.zip",
+            "--override",
+            "nowhere.properties",
+        ],
+    ] {
+        text += &format!("{}\n", shown(PROGRAM, args, directory.path()));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_options_of_a_conversion_are_in_the_plan() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(SAMPLE, directory.path().join("sample_job_0.1.zip")).unwrap();
+    let plan = |args: &str| {
+        let fixed = [
+            "build",
+            "sample_job_0.1.zip",
+            "--dry-run",
+            "--json",
+            "--to",
+            "oci:{job}",
+        ];
+        let args: Vec<_> = fixed.into_iter().chain(args.split_whitespace()).collect();
+        let shown = shown(PROGRAM, &args, directory.path());
+        let (json, _) = shown.split_once("exit code 0").expect(&shown);
+        let (_, json) = json.split_once('\n').unwrap();
+        serde_json::from_str::<serde_json::Value>(json).unwrap()
+    };
+    let image = |args: &str, key: &str| plan(args)["image"][key].clone();
+    assert_eq!(image("--user 1:2", "user"), "1:2");
+    assert_eq!(
+        image("--volume /talend/out", "volumes"),
+        serde_json::json!(["/talend/out"])
+    );
+    assert_eq!(image("--entrypoint exec", "entrypoint")[0], "java");
+    let entrypoint = image("--context Production", "entrypoint");
+    assert_eq!(
+        entrypoint.as_array().unwrap().last().unwrap(),
+        "--context=Production"
+    );
+    let entrypoint = image("--context-from-env CTX_", "entrypoint");
+    assert_eq!(
+        entrypoint,
+        serde_json::json!(["/bin/sh", "/talend/bin/sample_job"])
+    );
+    assert_eq!(
+        image("--parent /opt/jobs", "working_dir"),
+        "/opt/jobs/sample_job_0.1/sample_job"
+    );
+    let moves = plan("--layout job2docker")["moves"].clone();
+    assert_eq!(moves[1]["to"], "lib/routines_sample_job.jar");
+    assert_eq!(plan("")["to"], serde_json::json!(["oci:sample_job"]));
+    assert_eq!(
+        plan("")["residue"],
+        serde_json::json!(["sample_job/items", "sample_job/pom.xml", "sample_job/src"])
+    );
+}
+
+#[test]
+fn the_originals_form_writes_the_originals_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let zip = "sample_job-0.1.0-20180620.090617-2.zip";
+    fs::copy(SAMPLE, directory.path().join(zip)).unwrap();
+    fs::create_dir(directory.path().join("out")).unwrap();
+    let mut text = shown(PROGRAM, &[zip, "nowhere"], directory.path());
+    text += &shown(PROGRAM, &[zip, "out", "work"], directory.path());
+    insta::assert_snapshot!(text);
+    let tgz = directory.path().join("out/sample_job.tgz");
+    let listed = std::process::Command::new("tar")
+        .arg("-tzf")
+        .arg(tgz)
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for path in [
+        "jobInfo_sample_job.properties",
+        "lib/routines_sample_job.jar",
+        "sample_job/sample_job_run.sh",
+    ] {
+        assert!(
+            listed.contains(&format!("sample_job_0.1/{path}\n")),
+            "{listed}"
+        );
+    }
+    assert!(
+        !directory.path().join("work").exists(),
+        "nothing is unpacked"
+    );
+}
+
+#[test]
+fn images_keep_libraries_apart_and_leave_residue_out() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(SAMPLE, directory.path().join("sample_job_0.1.zip")).unwrap();
+    let layers = |args: &[&str]| {
+        let fixed = [
+            "--json",
+            "build",
+            "sample_job_0.1.zip",
+            "--base",
+            "scratch",
+            "--to",
+            "oci:out",
+        ];
+        let shown = shown(PROGRAM, &[&fixed[..], args].concat(), directory.path());
+        let (json, _) = shown.split_once("exit code 0").expect(&shown);
+        let (_, json) = json.split_once('\n').unwrap();
+        let json: serde_json::Value = serde_json::from_str(json).unwrap();
+        let layers = json["written"]["layers"].as_array().unwrap().clone();
+        let shown = layers.iter().map(|layer| {
+            let path = layer["digest"]
+                .as_str()
+                .unwrap()
+                .replace("sha256:", "out/blobs/sha256/");
+            let listed = std::process::Command::new("tar")
+                .arg("-tzf")
+                .arg(directory.path().join(path))
+                .output()
+                .unwrap();
+            let listed = String::from_utf8(listed.stdout).unwrap();
+            let has = |part: &str| listed.contains(part);
+            let name = layer["name"].as_str().unwrap().to_owned();
+            (
+                name,
+                has("/jars/"),
+                has("sample_job_run.sh"),
+                has("/items/"),
+            )
+        });
+        shown.collect::<Vec<_>>()
+    };
+    let library = || ("sample-clock-1.0.jar".to_owned(), true, false, false);
+    let job = |residue| ("sample_job".to_owned(), false, true, residue);
+    assert_eq!(layers(&[]), [library(), job(false)]);
+    assert_eq!(layers(&["--keep"]), [library(), job(true)]);
+    assert_eq!(layers(&["--layers", "one"]), [job(false)]);
+    assert_eq!(layers(&["--layers", "one", "--keep"]), [job(true)]);
 }
 
 #[test]

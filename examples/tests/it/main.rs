@@ -4,6 +4,7 @@
 
 mod help;
 mod job2docker;
+mod watch;
 
 use std::{
     path::Path,

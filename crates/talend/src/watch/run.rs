@@ -79,18 +79,8 @@ where
             by_kernel: noticing.by_kernel(),
             why_not: noticing.why_not.clone(),
         });
+        // Where it fails, the threads are still waited for at the end of the scope.
         let result = running.run(scope, pause);
-        // In whatever way it ended, what threads have done meanwhile is not forgotten.
-        while result.is_err() && running.tracker.in_work() > 0 {
-            let Ok(wake) = running.watch.woken.recv() else {
-                break;
-            };
-            if let Wake::Finished(finished) = wake {
-                running
-                    .tracker
-                    .finished(Duration::ZERO, &finished.path, finished.verdict);
-            }
-        }
         result.map(|()| running.summary)
     })
 }
