@@ -149,7 +149,8 @@ pub async fn read(blob: &dyn Blob, limit: u64) -> Result<Bytes> {
     }
     let mut content = verified(blob.open(0..descriptor.size()), descriptor);
     let mut whole = Vec::new();
-    while let Some(chunk) = content.try_next().await? {
+    let blame = |error: Error| error.blamed_on(blob.origin());
+    while let Some(chunk) = content.try_next().await.map_err(blame)? {
         whole.extend_from_slice(&chunk);
     }
     Ok(whole.into())

@@ -64,8 +64,19 @@ impl fmt::Debug for Reader {
     }
 }
 
-impl io::Read for Reader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Reader {
+    /// The next bytes as they came, which spares the copy that [`io::Read::read`] makes; none at
+    /// the end.
+    ///
+    /// # Errors
+    /// The stream's, and [`Error::Cancelled`].
+    pub fn chunk(&mut self) -> io::Result<Option<Bytes>> {
+        let chunk = self.fill().map(|()| std::mem::take(&mut self.chunk))?;
+        Ok(Some(chunk).filter(|chunk| !chunk.is_empty()))
+    }
+
+    /// Waits until there are bytes, or the end.
+    fn fill(&mut self) -> io::Result<()> {
         while self.chunk.is_empty() {
             let (stream, stop) = (&mut self.stream, &mut self.stop);
             let next = self.handle.block_on(std::future::poll_fn(|context| {
@@ -75,7 +86,7 @@ impl io::Read for Reader {
                 stream.as_mut().poll_next(context)
             }));
             match next {
-                None => return Ok(0),
+                None => return Ok(()),
                 Some(Ok(chunk)) => self.chunk = chunk,
                 Some(Err(error)) => {
                     // A completed future must not be polled again.
@@ -85,6 +96,13 @@ impl io::Read for Reader {
                 }
             }
         }
+        Ok(())
+    }
+}
+
+impl io::Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.fill()?;
         let n = buffer.len().min(self.chunk.len());
         self.chunk.copy_to_slice(&mut buffer[..n]);
         Ok(n)

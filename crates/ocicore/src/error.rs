@@ -1,6 +1,6 @@
 use std::{error::Error as StdError, io};
 
-use crate::{Cancelled, Digest};
+use crate::{Cancelled, Digest, Repository};
 
 /// What kind of failure an [`Error`] is. Drives retry (inside implementations) and exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -188,6 +188,25 @@ impl Error {
         match error.downcast::<Self>() {
             Ok(ours) => ours,
             Err(error) => or(error),
+        }
+    }
+
+    /// Names the repository that gave wrong content, if it is known ([`Blob::origin`](crate::Blob::origin)):
+    /// who verifies content knows no more of it than its descriptor. Other errors stay as they are.
+    #[must_use]
+    pub fn blamed_on(self, origin: Option<&Repository>) -> Self {
+        match (&self, origin) {
+            (
+                Self::Digest { expected, .. }
+                | Self::Size {
+                    digest: expected, ..
+                },
+                Some(origin),
+            ) => {
+                let subject = expected.to_string();
+                Self::store("read", subject, origin, Class::Invalid, self)
+            }
+            _ => self,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use crate::{Algorithm, Blob, BoxStream, Cx, Descriptor, Error, MediaType, Result};
@@ -129,16 +129,16 @@ pub(crate) fn read_file(path: PathBuf, range: Range<u64>) -> BoxStream<Bytes> {
                         }
                     };
                     let want = CHUNK.min(usize::try_from(state.end - state.at).unwrap_or(CHUNK));
-                    let mut chunk = BytesMut::zeroed(want);
-                    let n = file.read(&mut chunk)?;
-                    chunk.truncate(n);
+                    // Reading to the end of a part fills a buffer that nobody had to clear.
+                    let mut chunk = Vec::with_capacity(want);
+                    let n = (&mut file).take(want as u64).read_to_end(&mut chunk)?;
                     state.at = if n == 0 {
                         state.end
                     } else {
                         state.at + n as u64
                     };
                     state.file = Some(file);
-                    Ok(chunk.freeze())
+                    Ok(Bytes::from(chunk))
                 };
                 match read(&mut state) {
                     Ok(chunk) => Ok(Some((chunk, state))),

@@ -108,7 +108,8 @@ impl ImageSink for Memory {
         let mut content = verified(blob.open(0..descriptor.size()), descriptor);
         let read = async {
             let mut whole = Vec::new();
-            while let Some(chunk) = content.try_next().await? {
+            let blame = |error: Error| error.blamed_on(blob.origin());
+            while let Some(chunk) = content.try_next().await.map_err(blame)? {
                 whole.extend_from_slice(&chunk);
             }
             Ok(whole)

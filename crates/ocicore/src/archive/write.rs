@@ -169,7 +169,12 @@ fn append(
             header.set_size(size);
             let task = cx.task("write", Some(size));
             let content = verified(blob.open(0..size), descriptor);
-            builder.append_data(&mut header, name, Reader::new(cx, content))?;
+            builder
+                .append_data(&mut header, name, Reader::new(cx, content))
+                .map_err(|error| match error.downcast::<Error>() {
+                    Ok(error) => error.blamed_on(blob.origin()).into(),
+                    Err(error) => error,
+                })?;
             task.add(size).map_err(Error::from)?;
             Ok(())
         }

@@ -347,32 +347,39 @@ impl ImageSink for Layout {
             None => Content::Stream(blob.open(0..descriptor.size())),
         };
         let layout = self.clone();
-        cx.blocking(move |cx| {
+        let written = cx.blocking(move |cx| {
             let path = layout.blob_path(descriptor.digest());
             let write = || {
-                let mut source: Box<dyn Read> = match content {
-                    Content::File(file) => Box::new(File::open(file)?),
-                    Content::Stream(stream) => Box::new(crate::Reader::new(&cx, stream)),
-                };
                 let mut file = layout.temporary()?;
                 let mut verifier = Verifier::new(&descriptor);
-                let mut buffer = vec![0; 256 << 10];
-                loop {
+                let mut take = |bytes: &[u8]| {
                     cx.check().map_err(Error::from)?;
-                    let n = source.read(&mut buffer)?;
-                    if n == 0 {
-                        break;
+                    verifier.update(bytes)?;
+                    file.write_all(bytes)
+                };
+                match content {
+                    Content::File(source) => {
+                        let (mut source, mut buffer) = (File::open(source)?, vec![0; 256 << 10]);
+                        while let n @ 1.. = source.read(&mut buffer)? {
+                            take(&buffer[..n])?;
+                        }
                     }
-                    verifier.update(&buffer[..n])?;
-                    file.write_all(&buffer[..n])?;
+                    Content::Stream(stream) => {
+                        let mut source = crate::Reader::new(&cx, stream);
+                        while let Some(chunk) = source.chunk()? {
+                            take(&chunk)?;
+                        }
+                    }
                 }
                 verifier.finish()?;
                 persist(file, &path)
             };
             write().map_err(|error| layout.io("write", &path, error))?;
             Ok(Stored::Written)
-        })
-        .await
+        });
+        written
+            .await
+            .map_err(|error: Error| error.blamed_on(blob.origin()))
     }
 
     async fn put_manifest(&self, cx: &Cx, manifest: &RawManifest, place: Place<'_>) -> Result<()> {
