@@ -8,7 +8,7 @@ use ocicore::{
 use crate::{
     HostOptions, Hosts, Keychain, RateLimit, Retry,
     auth::{Authenticator, Credentials, Logins},
-    hosts::{Clients, Proxies, Settings, api_host},
+    hosts::{Clients, Proxies, Rest, Settings, api_host},
     list,
     store::RegistryStore,
     wire::Wire,
@@ -29,6 +29,8 @@ pub(crate) struct Inner {
     pub(crate) retry: Retry,
     /// For mirrors: who does not answer is passed over.
     pub(crate) once: Retry,
+    /// Mirrors that did not answer.
+    pub(crate) rest: Rest,
     pub(crate) limits: SizeLimits,
     pub(crate) upload: Upload,
     /// Hosts that were named to the builder, as they were named.
@@ -169,6 +171,7 @@ pub struct RegistryBuilder {
     limits: SizeLimits,
     upload: Upload,
     stall: Duration,
+    rest: Duration,
     settings: Settings,
     names: BTreeSet<String>,
 }
@@ -183,6 +186,7 @@ impl Default for RegistryBuilder {
             limits: SizeLimits::default(),
             upload: Upload::Monolithic,
             stall: Duration::from_secs(120),
+            rest: Duration::from_secs(60),
             settings: Settings {
                 user_agent: concat!("ociregistry/", env!("CARGO_PKG_VERSION")).to_owned(),
                 connect_timeout: Duration::from_secs(30),
@@ -240,10 +244,20 @@ impl RegistryBuilder {
         self
     }
 
-    /// Gives up an exchange in which no byte moves for so long, 2 minutes by default: also the
-    /// longest time that a registry may think about an answer. There is no timeout for the whole.
+    /// Gives up an exchange that makes no progress for so long, 2 minutes by default: also the
+    /// longest time that a registry may think about an answer. Progress of a download are 4 KiB,
+    /// so that who sends a byte now and then does not hold it for ever; documents (manifests,
+    /// lists, tokens, errors), which are small, have to come as a whole within this time. There is
+    /// no timeout for the whole of a blob.
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall = timeout;
+        self
+    }
+
+    /// Passes over a mirror that did not answer for so long, 1 minute by default, so that not each
+    /// request waits for it; then it is asked again.
+    pub fn mirror_rest(mut self, time: Duration) -> Self {
+        self.rest = time;
         self
     }
 
@@ -277,6 +291,7 @@ impl RegistryBuilder {
             hosts: self.hosts,
             retry: self.retry,
             once: Retry::never(),
+            rest: Rest::new(self.rest),
             limits: self.limits,
             upload: self.upload,
             names: self.names,

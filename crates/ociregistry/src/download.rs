@@ -45,7 +45,11 @@ impl RemoteBlob {
         }
         let mirrors = &self.store.mirrors;
         let incoming = match (mirrors.get(source), source.checked_sub(mirrors.len() + 1)) {
-            (Some(mirror), _) => self.get_at(mirror, headers).await?,
+            (Some(mirror), _) => {
+                let found = self.get_at(mirror, headers).await;
+                self.store.registry.0.rest.note(mirror, &found);
+                found?
+            }
             (None, None) => self.get_at(&self.store.home, headers).await?,
             (None, Some(n)) => {
                 let url = self.descriptor.urls().get(n).map_or("", String::as_str);
@@ -81,6 +85,14 @@ impl RemoteBlob {
     /// How many places there are to ask: mirrors, the registry, the owners of the content.
     fn sources(&self) -> usize {
         self.store.mirrors.len() + 1 + self.descriptor.urls().len()
+    }
+
+    /// The first place to ask of those from the `n`th on: mirrors that did not answer a moment ago
+    /// are passed over.
+    fn source_from(&self, n: usize) -> usize {
+        let (mirrors, rest) = (&self.store.mirrors, &self.store.registry.0.rest);
+        let live = |n: &usize| mirrors.get(*n).is_none_or(|mirror| !rest.has(mirror));
+        (n..self.sources()).find(live).unwrap_or(self.sources())
     }
 
     fn attempts(&self, source: usize) -> Attempts {
@@ -141,12 +153,13 @@ impl Blob for RemoteBlob {
         if range.is_empty() && size > 0 {
             return stream::empty().boxed();
         }
+        let source = self.source_from(0);
         let download = Download {
-            attempts: self.attempts(0),
+            attempts: self.attempts(source),
             left: range.start..range.end.min(size),
             part: None,
             started: false,
-            source: 0,
+            source,
             refused: None,
             blob: self.clone(),
         };
@@ -215,7 +228,7 @@ impl Download {
                         } else {
                             tracing::debug!(%error, "not there");
                         }
-                        self.source += 1;
+                        self.source = self.blob.source_from(self.source + 1);
                         if self.source == self.blob.sources() {
                             let lost = || self.blob.store.fault("nobody was asked");
                             return Err(self.refused.take().unwrap_or_else(lost));

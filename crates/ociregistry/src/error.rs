@@ -52,6 +52,23 @@ pub enum Error {
         /// What it did, and what was expected.
         fault: String,
     },
+    /// A server gave other content than what was asked for, or says that it took other content
+    /// than what it was sent. Not retried.
+    #[error("`{place}` has other content than it should")]
+    Content {
+        /// Host and repository.
+        place: String,
+        /// What is wrong with it.
+        source: Box<ocicore::Error>,
+    },
+    /// Several writers changed the same list, and each change of ours was undone. Retried.
+    #[error("`{place}`: others keep changing the list of referrers `{tag}`")]
+    Contended {
+        /// Host and repository.
+        place: String,
+        /// The tag of the list (distribution-spec §Referrers Tag Schema).
+        tag: String,
+    },
     /// A redirect that is not followed. Not retried.
     #[error("`{place}` redirects to `{target}`, which is not followed: {reason}")]
     Redirect {
@@ -130,8 +147,10 @@ impl Error {
         match self {
             Self::Answer(answer) => answer.class(),
             Self::Transport { class, .. } => *class,
-            Self::Truncated { .. } | Self::Stalled { .. } => Class::Transient,
-            Self::Protocol { .. } | Self::Hosts { .. } => Class::Invalid,
+            Self::Truncated { .. } | Self::Stalled { .. } | Self::Contended { .. } => {
+                Class::Transient
+            }
+            Self::Protocol { .. } | Self::Content { .. } | Self::Hosts { .. } => Class::Invalid,
             Self::Redirect { .. } | Self::Challenge { .. } | Self::Helper { .. } => Class::Denied,
             Self::Token { source, .. } => source.class(),
             Self::AuthFile { .. } | Self::Tls { .. } => Class::Other,
@@ -152,6 +171,13 @@ impl Error {
         Self::Protocol {
             place: place.to_string(),
             fault: fault.into(),
+        }
+    }
+
+    pub(crate) fn content(place: impl fmt::Display, source: ocicore::Error) -> Self {
+        Self::Content {
+            place: place.to_string(),
+            source: source.into(),
         }
     }
 

@@ -33,6 +33,7 @@ pub(crate) fn tags(store: RegistryStore, cx: Cx) -> BoxStream<Tag> {
         path,
         ..
     } = store.home;
+    let place = endpoint::place(&host, Some(&path));
     let pages = Pages {
         what: "tags",
         next: Some(endpoint.tags(&path)),
@@ -46,7 +47,10 @@ pub(crate) fn tags(store: RegistryStore, cx: Cx) -> BoxStream<Tag> {
     };
     pages
         .stream()
-        .and_then(|tag| std::future::ready(tag.parse()))
+        .and_then(move |tag| {
+            let bad = |error| Error::content(&place, error).into_port("list", "tags", &place);
+            std::future::ready(tag.parse::<Tag>().map_err(bad))
+        })
         .boxed()
 }
 
@@ -67,7 +71,11 @@ pub(crate) fn catalog(registry: Registry, cx: Cx, host: String) -> BoxStream<Rep
         host: host.clone(),
         path: None,
     };
-    let repository = move |path: String| Repository::new(&host, path.parse()?);
+    let repository = move |path: String| {
+        let parsed = path.parse().and_then(|path| Repository::new(&host, path));
+        let bad = |error| Error::content(&host, error).into_port("list", "repositories", &host);
+        parsed.map_err(bad)
+    };
     pages
         .stream()
         .and_then(move |path| std::future::ready(repository(path)))

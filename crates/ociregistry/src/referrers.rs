@@ -9,7 +9,10 @@ use reqwest::{
 use serde_json::json;
 use url::Url;
 
-use crate::{Error, Result, auth::Scopes, list::next_page, store::RegistryStore, wire::Incoming};
+use crate::{
+    Error, Result, auth::Scopes, list::next_page, retry::Attempts, store::RegistryStore,
+    wire::Incoming,
+};
 
 /// What refers to `subject`, of all types or of one.
 pub(crate) async fn list(
@@ -42,7 +45,10 @@ async fn list_all(
         let incoming = ask(store, cx, url).await?;
         // Who knows no referrers says that the page is missing; any other error is one.
         if std::mem::take(&mut is_first) && matches!(incoming.status(), 404 | 405 | 501) {
-            return Ok(fallback(store, cx, subject).await?.unwrap_or_default());
+            return match fallback(store, cx, subject).await? {
+                Some(list) => entries(store, &list),
+                None => Ok(Vec::new()),
+            };
         }
         let incoming = incoming.expect(&[200]).await?;
         next = next_page(&store.home.endpoint, &incoming.url, incoming.headers())
@@ -50,7 +56,8 @@ async fn list_all(
         // The bound is for the whole list, however many pages it has.
         let body = incoming.read("the list of referrers", room).await?;
         room = room.saturating_sub((body.len() as u64).max(1024));
-        all.extend(entries(&RawManifest::new(MediaType::OCI_INDEX, body))?);
+        let page = RawManifest::new(MediaType::OCI_INDEX, body);
+        all.extend(entries(store, &page)?);
     }
     Ok(all)
 }
@@ -71,25 +78,104 @@ pub(crate) async fn note(
     let Some(entry) = manifest.as_referrer_of(subject.digest()) else {
         return Ok(());
     };
-    // The list is read, changed and written: one at a time, at least within this program.
-    let _turn = store.registry.0.referrers.lock().await;
-    let mut entries = fallback(store, cx, subject.digest())
-        .await?
-        .unwrap_or_default();
-    if entries.iter().any(|known| known.digest() == entry.digest()) {
-        return Ok(());
+    edit(store, cx, subject.digest(), &Edit::Add(entry)).await
+}
+
+/// What a manifest refers to; none if it is not there, or is none that could refer to something.
+pub(crate) async fn subject_of(
+    store: &RegistryStore,
+    cx: &Cx,
+    name: &Name,
+) -> Result<Option<Digest>> {
+    match store.get(cx, &store.home, name).await {
+        Ok(manifest) => {
+            let subject = manifest.links().ok().and_then(|links| links.subject);
+            Ok(subject.map(|subject| *subject.digest()))
+        }
+        // Whether it can be deleted is for the registry to say.
+        Err(error)
+            if matches!(
+                error.class(),
+                Class::NotFound | Class::Invalid | Class::Exhausted
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
-    entries.push(entry);
-    let index = json!({
-        "schemaVersion": 2,
-        "mediaType": MediaType::OCI_INDEX,
-        "manifests": entries,
-    });
-    let index = RawManifest::new(MediaType::OCI_INDEX, index.to_string());
-    store
-        .put(cx, &index, &Name::Tag(tag_of(subject.digest())?))
-        .await?;
-    Ok(())
+}
+
+/// Takes a manifest that was deleted from the list that clients keep of its subject (§Deleting
+/// Manifests). Where there is none, the registry keeps its own.
+pub(crate) async fn forget(
+    store: &RegistryStore,
+    cx: &Cx,
+    subject: &Digest,
+    deleted: &Digest,
+) -> Result<()> {
+    edit(store, cx, subject, &Edit::Remove(*deleted)).await
+}
+
+/// A change of a list.
+#[derive(Debug)]
+enum Edit {
+    Add(Descriptor),
+    Remove(Digest),
+}
+
+impl Edit {
+    /// What the list is afterwards; none if it stays as it is. Whatever else is in its JSON stays.
+    fn apply(&self, list: Option<&RawManifest>) -> Result<Option<RawManifest>, ocicore::Error> {
+        let known = match list {
+            Some(list) => list.links()?.manifests,
+            None => Vec::new(),
+        };
+        let is_known = |digest| known.iter().any(|known| known.digest() == digest);
+        let mut json = match list.map(|list| serde_json::from_slice(list.bytes())) {
+            Some(Ok(json)) => json,
+            _ => json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": []}),
+        };
+        let Some(entries) = json["manifests"].as_array_mut() else {
+            return Ok(None);
+        };
+        match self {
+            Self::Add(entry) if !is_known(entry.digest()) => entries.push(json!(entry)),
+            Self::Remove(digest) if is_known(digest) => {
+                let text = digest.to_string();
+                entries.retain(|entry| entry["digest"].as_str() != Some(&text));
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(RawManifest::new(
+            MediaType::OCI_INDEX,
+            json.to_string(),
+        )))
+    }
+}
+
+/// Reads, changes and writes a list: one at a time within this program. Nothing guards it from
+/// other programs, for the API knows no condition of a `PUT`; so it is read again after it was
+/// written, and changed again if somebody else has just written what they had read before. Who
+/// reads before and writes after all this still wins.
+async fn edit(store: &RegistryStore, cx: &Cx, subject: &Digest, edit: &Edit) -> Result<()> {
+    let _turn = store.registry.0.referrers.lock().await;
+    let name = Name::Tag(tag_of(subject)?);
+    let mut attempts = Attempts::new(&store.registry.0.retry);
+    loop {
+        let list = fallback(store, cx, subject).await?;
+        let after = edit.apply(list.as_ref());
+        let Some(after) = after.map_err(|error| Error::content(&store.name, error))? else {
+            return Ok(());
+        };
+        store.put(cx, &after, &name).await?;
+        let now = fallback(store, cx, subject).await?;
+        if now.is_some_and(|now| now.digest() == after.digest()) {
+            return Ok(());
+        }
+        let (place, tag) = (store.name.to_string(), name.to_string());
+        let lost = Error::Contended { place, tag };
+        store.registry.0.pause(cx, &mut attempts, lost).await?;
+    }
 }
 
 async fn ask(store: &RegistryStore, cx: &Cx, url: Url) -> Result<Incoming> {
@@ -101,23 +187,22 @@ async fn ask(store: &RegistryStore, cx: &Cx, url: Url) -> Result<Incoming> {
 }
 
 /// The list that clients keep under a tag; none if there is none.
-async fn fallback(
-    store: &RegistryStore,
-    cx: &Cx,
-    subject: &Digest,
-) -> Result<Option<Vec<Descriptor>>> {
+async fn fallback(store: &RegistryStore, cx: &Cx, subject: &Digest) -> Result<Option<RawManifest>> {
     match store
         .get(cx, &store.home, &Name::Tag(tag_of(subject)?))
         .await
     {
-        Ok(index) => entries(&index).map(Some),
+        Ok(index) => Ok(Some(index)),
         Err(error) if error.class() == Class::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn entries(index: &RawManifest) -> Result<Vec<Descriptor>> {
-    Ok(index.links()?.manifests)
+fn entries(store: &RegistryStore, index: &RawManifest) -> Result<Vec<Descriptor>> {
+    let links = index.links();
+    Ok(links
+        .map_err(|error| Error::content(&store.name, error))?
+        .manifests)
 }
 
 /// `ALGORITHM-ENCODED` with at most 32 and 64 characters (§Referrers Tag Schema).

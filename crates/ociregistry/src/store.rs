@@ -108,9 +108,17 @@ impl RegistryStore {
         }
     }
 
+    /// The mirrors of which none failed to answer a moment ago.
+    fn live_mirrors(&self) -> impl Iterator<Item = &Site> {
+        let rest = &self.registry.0.rest;
+        self.mirrors.iter().filter(|mirror| !rest.has(mirror))
+    }
+
     async fn resolve_anywhere(&self, cx: &Cx, name: &Name) -> Result<Descriptor> {
-        for mirror in self.mirrors.iter().filter(|mirror| mirror.serves(name)) {
-            match self.head(cx, mirror, name).await {
+        for mirror in self.live_mirrors().filter(|mirror| mirror.serves(name)) {
+            let found = self.head(cx, mirror, name).await;
+            self.registry.0.rest.note(mirror, &found);
+            match found {
                 Ok(descriptor) => return Ok(descriptor),
                 Err(error) => tracing::debug!(%error, "not at this mirror"),
             }
@@ -119,8 +127,10 @@ impl RegistryStore {
     }
 
     async fn get_anywhere(&self, cx: &Cx, name: &Name) -> Result<RawManifest> {
-        for mirror in self.mirrors.iter().filter(|mirror| mirror.serves(name)) {
-            match self.get(cx, mirror, name).await {
+        for mirror in self.live_mirrors().filter(|mirror| mirror.serves(name)) {
+            let found = self.get(cx, mirror, name).await;
+            self.registry.0.rest.note(mirror, &found);
+            match found {
                 Ok(manifest) => return Ok(manifest),
                 Err(error) => tracing::debug!(%error, "not at this mirror"),
             }
@@ -166,12 +176,14 @@ impl RegistryStore {
                 Ok(bytes) => {
                     let media_type = match media_type {
                         Some(media_type) => media_type,
-                        None => sniff_media_type(&bytes)?,
+                        None => sniff_media_type(&bytes)
+                            .map_err(|error| Error::content(&self.name, error))?,
                     };
-                    return Ok(match told {
-                        Some(digest) => RawManifest::verified(media_type, bytes, &digest)?,
-                        None => RawManifest::new(media_type, bytes),
-                    });
+                    return match told {
+                        Some(digest) => RawManifest::verified(media_type, bytes, &digest)
+                            .map_err(|error| Error::content(&self.name, error)),
+                        None => Ok(RawManifest::new(media_type, bytes)),
+                    };
                 }
                 Err(error) => inner.pause(cx, &mut attempts, error).await?,
             }
@@ -193,10 +205,9 @@ impl RegistryStore {
             (Name::Digest(asked), Some(told))
                 if told != *asked && told.algorithm() == asked.algorithm() =>
             {
-                Err(Error::Store(ocicore::Error::Digest {
-                    expected: (*asked).into(),
-                    actual: told.into(),
-                }))
+                let (expected, actual) = ((*asked).into(), told.into());
+                let error = ocicore::Error::Digest { expected, actual };
+                Err(Error::content(&incoming.place, error))
             }
             (Name::Digest(asked), _) => Ok(Some(*asked)),
             (Name::Tag(_), told) => Ok(told),
@@ -223,10 +234,9 @@ impl RegistryStore {
         {
             let expected = manifest.digest();
             if stored.algorithm() == expected.algorithm() && stored != *expected {
-                return Err(Error::Store(ocicore::Error::Digest {
-                    expected: (*expected).into(),
-                    actual: stored.into(),
-                }));
+                let (expected, actual) = ((*expected).into(), stored.into());
+                let error = ocicore::Error::Digest { expected, actual };
+                return Err(Error::content(&incoming.place, error));
             }
         }
         Ok(incoming)
@@ -274,7 +284,21 @@ impl RegistryStore {
         self.run(cx, "list", subject, work).await
     }
 
+    /// A manifest that refers to another one leaves the list that clients keep of these, too.
     async fn delete_manifest(&self, cx: &Cx, name: &Name) -> Result<()> {
+        let subject = match name {
+            Name::Digest(_) => referrers::subject_of(self, cx, name).await?,
+            // Removing a tag removes no manifest.
+            Name::Tag(_) => None,
+        };
+        self.delete_name(cx, name).await?;
+        if let (Some(subject), Name::Digest(digest)) = (subject, name) {
+            referrers::forget(self, cx, &subject, digest).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_name(&self, cx: &Cx, name: &Name) -> Result<()> {
         let url = self.home.endpoint.manifest(&self.home.path, name);
         match self.delete_at(cx, url).await {
             // docker-registry finds a tag no digest, and says so with 400.
@@ -292,7 +316,7 @@ impl RegistryStore {
         }
     }
 
-    async fn head_blob(&self, cx: &Cx, descriptor: &Descriptor) -> Result<bool> {
+    pub(crate) async fn head_blob(&self, cx: &Cx, descriptor: &Descriptor) -> Result<bool> {
         let url = self
             .home
             .endpoint

@@ -5,7 +5,7 @@ use std::{
     io,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -30,6 +30,8 @@ use crate::{
 
 /// Most redirects of one request, as curl and reqwest have it.
 const MOST_REDIRECTS: usize = 10;
+/// Bytes that are progress of a body: a server that sends one now and then has stalled.
+const PROGRESS: u64 = 4 << 10;
 
 /// Sends requests and follows redirects. Knows no credentials but those of the request.
 #[derive(Debug)]
@@ -117,6 +119,9 @@ impl Wire {
                     place: outgoing.place.clone(),
                     method: outgoing.method.clone(),
                     stall: self.stall,
+                    waited: Duration::ZERO,
+                    moved: 0,
+                    progress: PROGRESS,
                 });
             }
             let location = response
@@ -227,6 +232,10 @@ pub(crate) struct Incoming {
     pub(crate) place: String,
     method: Method,
     stall: Duration,
+    /// How long the body was waited for since its last progress, and what came meanwhile.
+    waited: Duration,
+    moved: u64,
+    progress: u64,
 }
 
 impl Incoming {
@@ -261,8 +270,16 @@ impl Incoming {
 
     /// The next piece of the body; none at its end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        match tokio::time::timeout(self.stall, self.response.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
+        let (began, left) = (Instant::now(), self.stall.saturating_sub(self.waited));
+        match tokio::time::timeout(left, self.response.chunk()).await {
+            Ok(Ok(chunk)) => {
+                self.waited += began.elapsed();
+                self.moved += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+                if self.moved >= self.progress {
+                    (self.waited, self.moved) = (Duration::ZERO, 0);
+                }
+                Ok(chunk)
+            }
             Ok(Err(error)) => Err(transport(&self.place, &self.method, error)),
             Err(_) => Err(Error::Stalled {
                 place: self.place.clone(),
@@ -285,6 +302,7 @@ impl Incoming {
             return Err(too_large());
         }
         let too_large = too_large();
+        self.progress = u64::MAX;
         let mut whole = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             if (whole.len() + chunk.len()) as u64 > limit {
@@ -317,6 +335,7 @@ impl Incoming {
     /// The error that this answer is. What of its body cannot be read is left out: the status says
     /// enough.
     pub(crate) async fn into_answer(mut self) -> Answer {
+        self.progress = u64::MAX;
         let mut body = Vec::new();
         while body.len() < answer::BODY_LIMIT {
             match self.chunk().await {

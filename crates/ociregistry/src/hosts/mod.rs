@@ -5,12 +5,17 @@ mod containerd;
 mod file;
 mod options;
 mod registries_conf;
+mod rest;
 mod route;
+mod short_names;
 
 pub(crate) use clients::{Clients, Proxies, Settings};
+pub(crate) use options::Check;
 pub use options::HostOptions;
+pub(crate) use rest::Rest;
 pub use route::Mirror;
 pub(crate) use route::{Rule, Site};
+pub use short_names::ShortNames;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -41,7 +46,7 @@ pub struct Hosts {
 impl Hosts {
     /// Reads a `registries.conf` (containers-registries.conf(5), version 2): `location`,
     /// `insecure`, `blocked`, and mirrors with `pull-from-mirror` and `mirror-by-digest-only`. Short
-    /// names and aliases are not read, for references are complete.
+    /// names and aliases are not read here, for references are complete: see [`ShortNames`].
     ///
     /// # Errors
     /// [`Error::Hosts`] if the file cannot be read or understood.
@@ -113,6 +118,12 @@ impl Hosts {
         self.options.extend(other.options);
         self.rules.extend(other.rules);
         self
+    }
+
+    /// What was said about the host of an API.
+    pub(crate) fn options_of(&self, endpoint: &Endpoint) -> HostOptions {
+        let host = crate::endpoint::authority(endpoint.base());
+        self.options.get(&host).cloned().unwrap_or_default()
     }
 
     pub(crate) fn options(&self) -> &BTreeMap<String, HostOptions> {
@@ -303,7 +314,7 @@ mod tests {
             fs::write(at.join(name), name).unwrap();
         }
         let hosts = Hosts::from_certs_d(directory.path()).unwrap();
-        insta::assert_snapshot!(format!("{:?}", hosts.options()), @r#"{"r.io:5000": HostOptions { scheme: Some(Https), ca: 1, identity: Some(***), trust: Checked }}"#);
+        insta::assert_snapshot!(format!("{:?}", hosts.options()), @r#"{"r.io:5000": HostOptions { scheme: Some(Https), ca: 1, identity: Some(***), trust: Checked, check: Mount }}"#);
         fs::remove_file(at.join("me.key")).unwrap();
         assert!(Hosts::from_certs_d(directory.path()).is_err());
         let missing = Hosts::from_certs_d(directory.path().join("x")).unwrap();

@@ -12,6 +12,17 @@ pub struct HostOptions {
     pub(super) ca: Vec<Vec<u8>>,
     pub(super) identity: Option<Secret>,
     pub(super) trust: Trust,
+    check: Check,
+}
+
+/// How to find out that a blob is there. Closed: there is no third way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// By the request that else begins the upload.
+    #[default]
+    Mount,
+    /// By one more request.
+    Head,
 }
 
 /// Closed: a certificate is checked or it is not.
@@ -56,6 +67,18 @@ impl HostOptions {
         self.with_tls()
     }
 
+    /// Asks with `HEAD` for a blob before it begins to upload it, which costs one request more for
+    /// each blob that is not there. For registries that do not look whether they have a blob when
+    /// they are asked to mount it from the repository that it goes to, and so would be sent it again.
+    pub fn with_head_before_upload(mut self) -> Self {
+        self.check = Check::Head;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Check {
+        self.check
+    }
+
     pub(crate) fn scheme(&self, host: &str) -> Scheme {
         self.scheme.unwrap_or(if endpoint::is_loopback(host) {
             Scheme::Http
@@ -72,6 +95,7 @@ impl fmt::Debug for HostOptions {
             .field("ca", &self.ca.len())
             .field("identity", &self.identity)
             .field("trust", &self.trust)
+            .field("check", &self.check)
             .finish()
     }
 }
@@ -100,6 +124,6 @@ mod tests {
     #[test]
     fn keys_are_not_printed() {
         let options = HostOptions::default().with_client_identity_pem("PRIVATE");
-        insta::assert_snapshot!(format!("{options:?}"), @"HostOptions { scheme: Some(Https), ca: 0, identity: Some(***), trust: Checked }");
+        insta::assert_snapshot!(format!("{options:?}"), @"HostOptions { scheme: Some(Https), ca: 0, identity: Some(***), trust: Checked, check: Mount }");
     }
 }

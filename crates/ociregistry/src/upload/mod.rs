@@ -16,7 +16,9 @@ use crate::{
     Error, Result, Upload,
     auth::Scopes,
     call::Call,
-    endpoint, range,
+    endpoint,
+    hosts::Check,
+    range,
     retry::Attempts,
     store::RegistryStore,
     wire::{Incoming, Payload},
@@ -117,6 +119,12 @@ impl Push<'_> {
     /// Asks for the blob to be there; where it cannot be had from another repository, an upload
     /// begins.
     async fn start(&self, cx: &Cx) -> Result<Start> {
+        let options = (self.store.registry.0.hosts).options_of(&self.store.home.endpoint);
+        if options.check() == Check::Head
+            && self.store.head_blob(cx, self.blob.descriptor()).await?
+        {
+            return Ok(Start::There(Stored::Present));
+        }
         let target = &self.store.home.path;
         let from = self.store.mount_source(self.blob.origin());
         match self.start_from(cx, from).await {
@@ -274,7 +282,8 @@ impl Push<'_> {
     async fn verify_source(&self) -> Result<()> {
         let descriptor = self.blob.descriptor();
         let mut content = ocicore::verified(self.blob.open(0..descriptor.size()), descriptor);
-        while content.try_next().await?.is_some() {}
+        let blame = |error: ocicore::Error| error.blamed_on(self.blob.origin());
+        while content.try_next().await.map_err(blame)?.is_some() {}
         Ok(())
     }
 

@@ -193,4 +193,16 @@ async fn referrers_are_kept_where_the_registry_does_not() {
         .collect();
     expected.sort_by_key(|entry| entry.artifact_type().cloned());
     assert_eq!(listed, expected);
+    // What is deleted leaves the list.
+    for raw in &all {
+        let gone = expected.remove(0);
+        assert_eq!(gone.digest(), raw.digest());
+        store
+            .delete(&cx, &Name::Digest(*raw.digest()))
+            .await
+            .unwrap();
+        let mut listed = store.referrers(&cx, subject.digest()).await.unwrap();
+        listed.sort_by_key(|entry| entry.artifact_type().cloned());
+        assert_eq!(listed, expected);
+    }
 }

@@ -1,8 +1,11 @@
 //! Tags, repositories and referrers, page by page.
 
+use std::sync::Mutex;
+
 use futures_util::{StreamExt, TryStreamExt};
-use ocicore::{Cx, Digest, ImageStore, MediaType, Repositories, Tag};
+use ocicore::{Cx, Digest, ImageStore, MediaType, RawManifest, Repositories, Tag};
 use registryd::{Server, storage::MemoryStorage};
+use serde_json::json;
 
 use crate::{
     fake::{Fake, Reply},
@@ -224,4 +227,57 @@ async fn referrers_come_in_pages_and_errors_are_no_empty_list() {
     );
     let tag = format!("GET /v2/a/b/manifests/sha256-{}", subject.hex());
     assert_eq!(fake.lines()[1], tag);
+}
+
+/// A registry that keeps no list of referrers, of which one is deleted while somebody else writes.
+#[tokio::test]
+async fn a_list_that_others_change_is_changed_again() {
+    let subject = Digest::of(b"subject");
+    let json = json!({
+        "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "artifactType": "x/y",
+        "config": {"mediaType": MediaType::OCI_EMPTY, "digest": Digest::of(b"{}"), "size": 2},
+        "layers": [],
+        "subject": {"mediaType": MediaType::OCI_MANIFEST, "digest": subject, "size": 7},
+    });
+    let manifest = RawManifest::new(MediaType::OCI_MANIFEST, json.to_string());
+    let entry = |digest: &Digest| json!({"mediaType": MediaType::OCI_MANIFEST, "digest": digest, "size": 3, "more": 1});
+    let (ours, others) = (entry(manifest.digest()), entry(&Digest::of(b"other")));
+    let list = |entries: Vec<serde_json::Value>| {
+        json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": entries, "annotations": {"a": "b"}}).to_string()
+    };
+    let now = Mutex::new((0, list(vec![ours.clone()])));
+    let (raw, both) = (manifest.clone(), list(vec![ours, others.clone()]));
+    let tag = format!("/v2/a/b/manifests/sha256-{}", subject.hex());
+    let fake = Fake::new(move |request, _| {
+        let mut now = now.lock().unwrap();
+        let found = |body: Vec<u8>, kind: &MediaType| {
+            Reply::new(200).header("content-type", kind).body(body)
+        };
+        match (&*request.method, request.target == tag) {
+            ("GET", true) => found(now.1.clone().into_bytes(), &MediaType::OCI_INDEX),
+            ("GET", false) => found(raw.bytes().to_vec(), &MediaType::OCI_MANIFEST),
+            ("PUT", _) => {
+                // The first one is overwritten at once by whoever read the list before.
+                now.1 = match now.0 {
+                    0 => both.clone(),
+                    _ => String::from_utf8(request.body.clone()).unwrap(),
+                };
+                now.0 += 1;
+                Reply::new(201)
+            }
+            _ => Reply::new(202),
+        }
+    })
+    .await;
+    let (cx, registry) = (Cx::default(), quick().build());
+    let name = ocicore::Name::Digest(*manifest.digest());
+    store(&registry, &fake).delete(&cx, &name).await.unwrap();
+    let methods: Vec<_> = fake.requests().iter().map(|r| r.method.clone()).collect();
+    assert_eq!(
+        methods,
+        ["GET", "DELETE", "GET", "PUT", "GET", "GET", "PUT", "GET"]
+    );
+    let last: serde_json::Value = serde_json::from_slice(&fake.requests()[6].body).unwrap();
+    let expected: serde_json::Value = serde_json::from_str(&list(vec![others])).unwrap();
+    assert_eq!(last, expected);
 }

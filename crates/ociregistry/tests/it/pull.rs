@@ -1,6 +1,6 @@
 //! Reading: what a connection may do to it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt;
 use ocicore::{Blob, Cx, Descriptor, MediaType, RawManifest, read};
@@ -270,7 +270,7 @@ async fn mirrors_are_asked_first_and_passed_over() {
         line("manifests/v1"),
         line(&format!("blobs/{}", descriptor.digest())),
     );
-    assert_eq!(fails.lines(), [&*manifest, &*blob], "asked once");
+    assert_eq!(fails.lines(), [&*manifest], "left alone after that");
     assert_eq!(breaks.lines(), [&*manifest, &*blob]);
     assert!(
         breaks
@@ -280,4 +280,25 @@ async fn mirrors_are_asked_first_and_passed_over() {
     );
     let last = home.requests().pop().unwrap();
     assert_eq!(last.header("range"), Some("bytes=100000-299999"));
+}
+
+#[tokio::test]
+async fn a_mirror_is_asked_again_after_its_rest() {
+    for (rest, asked) in [(Duration::from_secs(600), 1), (Duration::ZERO, 3)] {
+        let fails = Fake::new(|_, _| Reply::none()).await;
+        let home = Fake::new(|_, _| {
+            Reply::new(200)
+                .header("content-type", MediaType::OCI_INDEX)
+                .body(r#"{"manifests":[]}"#)
+        })
+        .await;
+        let mirror = ociregistry::Mirror::at(&format!("http://{}", fails.host)).unwrap();
+        let hosts = ociregistry::Hosts::default().with_mirror(&home.host, mirror);
+        let registry = quick().hosts(hosts).mirror_rest(rest).build();
+        for _ in 0..3 {
+            let (cx, name) = (Cx::default(), "v1".parse().unwrap());
+            store(&registry, &home).manifest(&cx, &name).await.unwrap();
+        }
+        assert_eq!((fails.lines().len(), home.lines().len()), (asked, 3));
+    }
 }

@@ -44,6 +44,36 @@ async fn a_blob_that_is_there_costs_one_request() {
 }
 
 #[tokio::test]
+async fn a_registry_that_looks_nowhere_can_be_asked_first() {
+    for (there, expected) in [
+        (200, vec!["HEAD /v2/a/b/blobs/DIGEST"]),
+        (
+            404,
+            vec!["HEAD /v2/a/b/blobs/DIGEST", BEGIN, "PUT /u?digest=DIGEST"],
+        ),
+    ] {
+        let fake = Fake::new(move |request, _| match &*request.method {
+            "HEAD" => Reply::new(there),
+            "POST" => Reply::new(202).header("location", "/u"),
+            _ => Reply::new(201),
+        })
+        .await;
+        let options = ociregistry::HostOptions::default().with_head_before_upload();
+        let registry = quick().host(&fake.host, options).build();
+        let (cx, blob) = (Cx::default(), large());
+        store(&registry, &fake).put_blob(&cx, &blob).await.unwrap();
+        let digest = blob.descriptor().digest().to_string();
+        let lines: Vec<_> = fake
+            .lines()
+            .iter()
+            .map(|line| line.replace(&digest.replace(':', "%3A"), &digest))
+            .map(|line| line.replace(&digest, "DIGEST"))
+            .collect();
+        assert_eq!(lines, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_new_blob_costs_two() {
     for (location, put) in [
         (

@@ -60,6 +60,14 @@ pub(crate) fn at(fake: &Fake) -> Repository {
     format!("{}/a/b", fake.host).parse().unwrap()
 }
 
+/// An error with all its sources, and `NAME` for a repository, `HOST` for its host.
+pub(crate) fn shown_at(error: &ocicore::Error, name: &Repository) -> String {
+    let text = shown(error, &[]);
+    let text = text.replace(&name.to_string(), "NAME");
+    text.replace(name.host(), "HOST")
+        .replace(name.path().as_str(), "PATH")
+}
+
 /// An error with all its sources, without what differs from run to run.
 pub(crate) fn shown(error: &ocicore::Error, hosts: &[&Fake]) -> String {
     let mut text = format!("[{:?}] {error}", error.class());
