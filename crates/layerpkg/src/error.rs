@@ -230,3 +230,107 @@ fn elsewhere(versions: &[Version]) -> String {
         format!(", but in {}", list(versions))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, fmt::Write as _, mem};
+
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_is_wrong_and_what_to_do() {
+        let text = |text: &str| text.to_owned();
+        let digest = |text: &str| Box::new(Digest::of(text.as_bytes()));
+        let name = || -> PackageName { "demo".parse().unwrap() };
+        let version = |text: &str| -> Version { text.parse().unwrap() };
+        let path = |text: &str| -> EntryPath { text.parse().unwrap() };
+        let all = [
+            Error::Parse {
+                noun: "version",
+                input: text("a/b"),
+                expected: "letters, digits, `.`, `-`, `_`, `+`",
+            },
+            Error::Store(ocicore::Error::Cancelled),
+            Error::Package {
+                path: PathBuf::from("dir"),
+                source: repack::Error::Cancelled,
+            },
+            Error::Empty {
+                path: PathBuf::from("dir"),
+            },
+            Error::Layer {
+                layer: digest("a"),
+                source: repack::Error::Cancelled,
+            },
+            Error::DiffId {
+                layer: digest("a"),
+                expected: digest("b"),
+                actual: digest("c"),
+            },
+            Error::MediaType {
+                layer: digest("a"),
+                media_type: MediaType::OCI_CONFIG,
+            },
+            Error::Unpack {
+                image: digest("a"),
+                source: repack::Error::Cancelled,
+            },
+            Error::Escape {
+                path: path("bin/x"),
+                target: text("../../etc/passwd"),
+            },
+            Error::Special {
+                path: path("dev/sda"),
+                kind: "device",
+            },
+            Error::NoPackage { name: name() },
+            Error::NoVersion {
+                name: name(),
+                version: version("3.0"),
+                installed: vec![version("1.0"), version("2.0")],
+            },
+            Error::NoTool {
+                tool: text("hello"),
+                name: name(),
+                version: version("2.0"),
+                others: vec![version("1.0")],
+            },
+            Error::NoTool {
+                tool: text("hello"),
+                name: name(),
+                version: version("2.0"),
+                others: Vec::new(),
+            },
+            Error::NotActive {
+                tool: text("hello"),
+                name: name(),
+            },
+            Error::NotShim {
+                path: PathBuf::from("/usr/bin/hello"),
+            },
+            Error::Prefix {
+                path: PathBuf::from("active/demo"),
+                expected: "a link to a version",
+            },
+            Error::File {
+                action: "write",
+                path: PathBuf::from("prefix"),
+                source: io::ErrorKind::StorageFull.into(),
+            },
+        ];
+        let kinds: HashSet<_> = all.iter().map(mem::discriminant).collect();
+        // Attributes of variants are indented.
+        let declared = include_str!("error.rs")
+            .matches(concat!("\n    #[", "error("))
+            .count();
+        assert_eq!(kinds.len(), declared, "a kind of error has no sample");
+        let mut shown = String::new();
+        for error in &all {
+            writeln!(shown, "{:?}: {error}", error.class()).unwrap();
+            if let Some(hint) = error.hint() {
+                writeln!(shown, "    {hint}").unwrap();
+            }
+        }
+        insta::assert_snapshot!(shown);
+    }
+}
