@@ -5,6 +5,7 @@
 //! so.
 
 pub mod images;
+pub mod nginx;
 
 use std::{
     env,
