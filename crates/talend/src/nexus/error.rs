@@ -335,7 +335,10 @@ fn unauthorized(user: Option<&str>) -> String {
 }
 
 fn who(user: Option<&str>) -> String {
-    user.map_or_else(|| "whoever is not logged in".to_owned(), |user| format!("`{user}`"))
+    user.map_or_else(
+        || "whoever is not logged in".to_owned(),
+        |user| format!("`{user}`"),
+    )
 }
 
 fn algorithms() -> String {

@@ -11,10 +11,10 @@ use super::{
     address::place,
     cache::{self, Partial},
     checksum::{Checksum, ChecksumAlgorithm, Sums},
-    client::Checksums,
     download::Download,
     layout::Artifact,
     locate::{self, Located},
+    options::Checksums,
 };
 use crate::manifest::{Coordinates, Source};
 
