@@ -3,12 +3,17 @@
 use std::{fs, os::unix::fs::FileExt, process::Command};
 
 use ocicore::conformance::peer::peer;
-use repack::{EntryPath, Kind};
+use repack::{
+    EntryPath, Error, Kind,
+    layer::{Compression, Deflated, Options},
+};
 use tar::{EntryType, Header};
 
 use crate::support::{
-    gunzip, gzip, index_tar, path,
+    gunzip, gzip, index_tar, index_zip, path,
     tar::{build, file, link, member, pax},
+    write,
+    zip::{self, Member},
 };
 
 #[test]
@@ -177,5 +182,52 @@ fn sparse_files_of_gnu_tar() {
             let cut = tar.stdout[..len].to_vec();
             assert!(index_tar(cut).is_err(), "{format:?} {len}");
         }
+    }
+}
+
+/// What is compressed in a layer is compressed there as it was in the zip, and so it stays.
+#[test]
+fn members_of_a_layer_are_used_again() {
+    let text = "a line of some text, of which each is another: ".repeat(3000);
+    let zip = zip::build(&[
+        Member::deflated("lib/large.txt", text.as_bytes()),
+        Member::deflated("lib/small.txt", b"small"),
+        Member::stored("lib/stored.txt", text.as_bytes()),
+    ]);
+    let tree = index_zip(zip).unwrap();
+    let estargz = Options::default().with_compression(Compression::Estargz);
+    for options in [Options::default(), estargz] {
+        let (layer, written) = write(&tree, &options).unwrap();
+        let again = index_tar(layer.clone()).unwrap();
+        let (other, second) = write(&again, &options).unwrap();
+        assert_eq!(written, second);
+        assert!(layer == other);
+        let recompress = options.with_deflated(Deflated::Recompress);
+        let (other, recompressed) = write(&again, &recompress).unwrap();
+        assert!(layer != other, "another compressor");
+        assert_eq!(
+            recompressed.diff_id == written.diff_id,
+            written.annotations.is_empty()
+        );
+    }
+    // A member that lies is found out when the archive is opened.
+    let (mut layer, _) = write(&tree, &Options::default()).unwrap();
+    let last = layer.len() - 6;
+    layer[last] ^= 1;
+    assert!(matches!(index_tar(layer), Err(Error::Archive { .. })));
+}
+
+#[test]
+fn bytes_before_a_zip_move_all_of_it() {
+    let plain = zip::build(&[Member::deflated("a", b"content"), Member::stored("b", b"")]);
+    let program = [b"#!/bin/sh\nexit\n", &*plain].concat();
+    let tree = index_zip(program).unwrap();
+    assert_eq!(tree.read(&path("a"), 10).unwrap(), "content");
+    for bad in [
+        [&*plain, b"x"].concat(),
+        plain[1..].to_vec(),
+        [&*plain, &*plain].concat()[..plain.len() * 2 - 1].to_vec(),
+    ] {
+        assert!(index_zip(bad).is_err());
     }
 }
