@@ -62,8 +62,13 @@ pub(super) fn run<T: Send, U>(
 impl<T> Queue<T> {
     /// More work.
     pub(super) fn push(&self, work: impl IntoIterator<Item = T>) {
-        self.lock().waiting.extend(work);
-        self.changed.notify_all();
+        let mut state = self.lock();
+        let before = state.waiting.len();
+        state.waiting.extend(work);
+        // Most directories have none below them.
+        if state.waiting.len() > before {
+            self.changed.notify_all();
+        }
     }
 
     /// None when all is done, or when something failed.

@@ -1,27 +1,40 @@
 //! Tars that lie or attack: each is refused by an error that names the entry.
 
-use std::{fmt::Write as _, io::Write as _};
+use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
-use repack::{Error, layer::Options};
+use repack::Error;
 use tar::EntryType;
 
-use crate::support::{
-    chain, index_tar,
-    tar::{build, file, link, member, pax},
-    text, write,
+use crate::{
+    hostile::{self, Cases, Format},
+    support::{
+        index_tar,
+        tar::{build, file, link, member, pax},
+        text,
+    },
 };
 
-fn refused(cases: Vec<(&str, Vec<u8>)>) -> String {
-    let mut out = String::new();
-    for (case, tar) in cases {
-        let outcome = index_tar(tar).and_then(|tree| write(&tree, &Options::default()));
-        match outcome {
-            Ok(_) => panic!("{case}: not refused"),
-            Err(error) => writeln!(out, "{case}:\n  {}", chain(&error)).unwrap(),
-        }
-    }
-    out
+/// All of this file, by test.
+pub(crate) fn corpus() -> Vec<(&'static str, Cases)> {
+    vec![
+        (
+            "names_and_links_that_lead_outside",
+            names_and_links_that_lead_outside_cases(),
+        ),
+        ("entries_that_collide", entries_that_collide_cases()),
+        ("headers_that_lie", headers_that_lie_cases()),
+        ("headers_that_conflict", headers_that_conflict_cases()),
+        ("archives_cut_anywhere", archives_cut_anywhere_cases()),
+        (
+            "compressed_archives_that_are_damaged",
+            compressed_archives_that_are_damaged_cases(),
+        ),
+    ]
+}
+
+fn refused(cases: &Cases) -> String {
+    hostile::refused(Format::Tar, cases)
 }
 
 fn one(member: Vec<u8>) -> Vec<u8> {
@@ -29,7 +42,7 @@ fn one(member: Vec<u8>) -> Vec<u8> {
 }
 
 /// A long name as GNU writes it.
-fn gnu(kind: u8, value: &[u8]) -> Vec<u8> {
+pub(crate) fn gnu(kind: u8, value: &[u8]) -> Vec<u8> {
     member("././@LongLink", EntryType::new(kind), value, |header| {
         let magic = &mut header.as_mut_bytes()[257..265];
         magic.copy_from_slice(b"ustar  \0");
@@ -38,6 +51,10 @@ fn gnu(kind: u8, value: &[u8]) -> Vec<u8> {
 
 #[test]
 fn names_and_links_that_lead_outside() {
+    insta::assert_snapshot!(refused(&names_and_links_that_lead_outside_cases()));
+}
+
+fn names_and_links_that_lead_outside_cases() -> Cases {
     let hard = |target| one(link("x", EntryType::Link, target));
     let cases = vec![
         ("parent", one(file("../evil", b""))),
@@ -79,11 +96,15 @@ fn names_and_links_that_lead_outside() {
         ),
         ("empty link", one(link("x", EntryType::Symlink, ""))),
     ];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]
 fn entries_that_collide() {
+    insta::assert_snapshot!(refused(&entries_that_collide_cases()));
+}
+
+fn entries_that_collide_cases() -> Cases {
     let cases = vec![
         ("twice", one(file("first", b"2"))),
         ("twice with a dot", one(file("./first", b"2"))),
@@ -93,11 +114,15 @@ fn entries_that_collide() {
         ),
         ("file, then below it", one(file("first/x", b""))),
     ];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]
 fn headers_that_lie() {
+    insta::assert_snapshot!(refused(&headers_that_lie_cases()));
+}
+
+fn headers_that_lie_cases() -> Cases {
     let field = |change: &dyn Fn(&mut [u8; 512])| {
         one(member("x", EntryType::Regular, b"content", |header| {
             change(header.as_mut_bytes());
@@ -167,11 +192,15 @@ fn headers_that_lie() {
             build(&[pax(&[("GNU.sparse.major", "1")]), file("x", b"")]),
         ),
     ];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]
 fn headers_that_conflict() {
+    insta::assert_snapshot!(refused(&headers_that_conflict_cases()));
+}
+
+fn headers_that_conflict_cases() -> Cases {
     let sized = |size: &str| {
         build(&[
             pax(&[("size", size)]),
@@ -230,11 +259,15 @@ fn headers_that_conflict() {
         ),
         ("pax and then nothing", build(&[pax(&[("path", "x")])])),
     ];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]
 fn archives_cut_anywhere() {
+    insta::assert_snapshot!(refused(&archives_cut_anywhere_cases()));
+}
+
+fn archives_cut_anywhere_cases() -> Cases {
     let tar = build(&[
         pax(&[("path", "long")]),
         file("a", &text(700, 1)),
@@ -259,11 +292,15 @@ fn archives_cut_anywhere() {
         ("within padding", at(1536 + 800)),
         ("no end", at(tar.len() - 1024)),
     ];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]
 fn compressed_archives_that_are_damaged() {
+    insta::assert_snapshot!(refused(&compressed_archives_that_are_damaged_cases()));
+}
+
+fn compressed_archives_that_are_damaged_cases() -> Cases {
     let gzip = |bytes: &[u8]| {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(bytes).unwrap();
@@ -287,5 +324,5 @@ fn compressed_archives_that_are_damaged() {
         ),
         ("nested", gzip(&good)),
     ];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }

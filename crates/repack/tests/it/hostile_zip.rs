@@ -1,30 +1,34 @@
 //! Zips that lie or attack: each is refused by an error that names the entry.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ocicore::SizeLimits;
-use repack::{Cx, Error, layer::Options};
+use repack::{Cx, Error};
 
-use crate::support::{
-    chain, crc32, deflate, index_zip, text, write,
-    zip::{Member, build},
+use crate::{
+    hostile::{self, Cases, Format},
+    support::{
+        chain, crc32, deflate, index_zip, text,
+        zip::{Member, build},
+    },
 };
 
-/// What the archive leads to: an error when it is indexed, or else when it is written.
-fn outcome(zip: Vec<u8>) -> Result<(), Error> {
-    write(&index_zip(zip)?, &Options::default()).map(drop)
+/// All of this file, by test.
+pub(crate) fn corpus() -> Vec<(&'static str, Cases)> {
+    vec![
+        ("names_that_lead_outside", names_that_lead_outside_cases()),
+        ("entries_that_collide", entries_that_collide_cases()),
+        ("entries_of_other_kinds", entries_of_other_kinds_cases()),
+        ("headers_that_disagree", headers_that_disagree_cases()),
+        ("content_that_lies", content_that_lies_cases()),
+        ("entries_that_share_bytes", entries_that_share_bytes_cases()),
+        ("archives_cut_anywhere", archives_cut_anywhere_cases()),
+    ]
 }
 
-fn refused(cases: Vec<(&str, Vec<u8>)>) -> String {
-    let mut out = String::new();
-    for (case, zip) in cases {
-        match outcome(zip) {
-            Ok(()) => panic!("{case}: not refused"),
-            Err(error) => writeln!(out, "{case}:\n  {}", chain(&error)).unwrap(),
-        }
-    }
-    out
+fn refused(cases: &Cases) -> String {
+    hostile::refused(Format::Zip, cases)
 }
 
 fn one(member: Member) -> Vec<u8> {
@@ -33,6 +37,10 @@ fn one(member: Member) -> Vec<u8> {
 
 #[test]
 fn names_that_lead_outside() {
+    insta::assert_snapshot!(refused(&names_that_lead_outside_cases()));
+}
+
+fn names_that_lead_outside_cases() -> Cases {
     let names: &[(&str, &[u8])] = &[
         ("parent", b"../evil"),
         ("parent inside", b"a/../../evil"),
@@ -57,11 +65,15 @@ fn names_that_lead_outside() {
         .map(|(case, name)| (*case, one(Member::stored(name, b"evil"))));
     let not_utf8 = Member::stored(b"a\xff", b"x").with(|member| member.flags |= 1 << 11);
     let cases = cases.chain([("marked as UTF-8", one(not_utf8))]).collect();
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]
 fn entries_that_collide() {
+    insta::assert_snapshot!(refused(&entries_that_collide_cases()));
+}
+
+fn entries_that_collide_cases() -> Cases {
     let cases = vec![
         ("twice", one(Member::stored("first", b"2"))),
         (
@@ -84,11 +96,15 @@ fn entries_that_collide() {
         ),
         ("content of a directory", one(Member::stored("d/", b"x"))),
     ];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]
 fn entries_of_other_kinds() {
+    insta::assert_snapshot!(refused(&entries_of_other_kinds_cases()));
+}
+
+fn entries_of_other_kinds_cases() -> Cases {
     let mode = |st_mode| move |member: &mut Member| member.st_mode = st_mode;
     let link = |target: &[u8]| one(Member::stored("link", target).with(mode(0o120_777)));
     let cases = vec![
@@ -121,11 +137,15 @@ fn entries_of_other_kinds() {
         ("link with nul", link(b"a\0b")),
         ("link too long", link(&[b'x'; 5000])),
     ];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]
 fn headers_that_disagree() {
+    insta::assert_snapshot!(refused(&headers_that_disagree_cases()));
+}
+
+fn headers_that_disagree_cases() -> Cases {
     let member = || Member::deflated("x", &text(100, 1));
     let cases = vec![
         (
@@ -169,11 +189,15 @@ fn headers_that_disagree() {
             one(member().with(|m| m.offset = Some(1 << 30))),
         ),
     ];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]
 fn content_that_lies() {
+    insta::assert_snapshot!(refused(&content_that_lies_cases()));
+}
+
+fn content_that_lies_cases() -> Cases {
     let content = text(100_000, 1);
     let member = || Member::deflated("x", &content);
     let resized = |by: i64| member().with(|m| m.size = m.size.checked_add_signed(by).unwrap());
@@ -263,11 +287,15 @@ fn content_that_lies() {
             one(Member::deflated("x", &text(32 << 20, 1)).with(|m| m.crc ^= 1)),
         ),
     ];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]
 fn entries_that_share_bytes() {
+    insta::assert_snapshot!(refused(&entries_that_share_bytes_cases()));
+}
+
+fn entries_that_share_bytes_cases() -> Cases {
     // The quoted bomb: each stream begins with the header of the next in a stored block.
     let shared = build(&[
         Member::stored("a", b"x"),
@@ -280,11 +308,15 @@ fn entries_that_share_bytes() {
         inner.with(|m| m.offset = Some(30 + 5)),
     ]);
     let cases = vec![("the same header", shared), ("quoted", quoted)];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]
 fn archives_cut_anywhere() {
+    insta::assert_snapshot!(refused(&archives_cut_anywhere_cases()));
+}
+
+fn archives_cut_anywhere_cases() -> Cases {
     let zip = build(&[
         Member::deflated("a", &text(200, 1)).with_descriptor(),
         Member::stored("b", b"x"),
@@ -302,7 +334,7 @@ fn archives_cut_anywhere() {
         ("no end", zip[..zip.len() - 1].to_vec()),
         ("end only", zip[zip.len() - 22..].to_vec()),
     ];
-    insta::assert_snapshot!(refused(cases));
+    cases
 }
 
 #[test]

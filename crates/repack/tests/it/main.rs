@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic")]
 
+mod advisories;
 mod dirs;
 mod edits;
 mod errors;
 mod estargz;
 mod extraction;
 mod golang;
+mod hostile;
 mod hostile_tar;
 mod hostile_zip;
 mod images;
