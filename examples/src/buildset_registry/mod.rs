@@ -7,6 +7,7 @@ use registryd::{
     Access, Auth, Grant, Pattern, Secret, Server, Sparse, Tls, User, gc,
     storage::{Durability, FsStorage, Storage},
 };
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -65,12 +66,18 @@ pub struct Serve {
     /// Write that certificate here, for clients
     #[arg(long, value_name = "FILE", requires = "self_signed")]
     certificate_out: Option<PathBuf>,
-    /// Registry to ask for what is not here, for example `docker.io` or `quay.io`
-    #[arg(long, value_name = "HOST")]
+    /// Registry to ask for what is not here, for example `docker.io` or `localhost:5001`, whose
+    /// images have names that begin with `localhost_5001`
+    #[arg(long, value_name = "HOST[:PORT]")]
     upstream: Vec<String>,
     /// Refuse images some of whose layers are missing
     #[arg(long)]
     complete: bool,
+    /// Prune that often while serving, with the settings of `prune` [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    prune_every: Option<u64>,
+    #[command(flatten)]
+    retention: Retention,
     /// Do not wait for the disk: what was pushed survives the end of the server, but no power loss
     #[arg(long)]
     ephemeral: bool,
@@ -85,6 +92,13 @@ pub struct Prune {
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    retention: Retention,
+}
+
+/// Which tags are kept.
+#[derive(clap::Args, Debug)]
+struct Retention {
     /// Remove tags that were pushed longer ago [default: the `expiration` of the settings]
     #[arg(long, value_name = "SECONDS")]
     expiration: Option<u64>,
@@ -141,6 +155,10 @@ impl Serve {
         if self.complete {
             builder = builder.sparse(Sparse::Refuse);
         }
+        if let Some(every) = self.prune_every {
+            let options = self.retention.options(&config);
+            builder = builder.collect(Duration::from_secs(every), options);
+        }
         if !self.upstream.is_empty() {
             let client = Arc::new(registry()?);
             for host in &self.upstream {
@@ -154,6 +172,7 @@ impl Serve {
                 format!("the settings are good; would listen on {listen}")
             });
         }
+        allow_open_files();
         let mut terminate = signal(SignalKind::terminate())?;
         let server = builder.bind(listen).await?;
         print(common, &json!({ "listen": server.addr() }), |_| {
@@ -221,6 +240,20 @@ impl Serve {
     }
 }
 
+impl Retention {
+    fn options(&self, config: &Config) -> gc::Options {
+        let options = gc::Options::default();
+        let age = self
+            .expiration
+            .map(Duration::from_secs)
+            .or(config.expiration);
+        let Some(age) = age else { return options };
+        let rule = gc::Rule::new(Pattern::everything(), &self.tags);
+        let rule = rule.keep_younger(age).keep_newest(self.keep);
+        options.rule(rule).untagged(age)
+    }
+}
+
 impl Prune {
     /// Removes what nobody keeps, also while a server serves the same directory.
     ///
@@ -229,16 +262,7 @@ impl Prune {
     pub async fn run(self, cx: &Cx, common: Common, source: Source) -> Result<()> {
         let config = source.read()?;
         let storage = config.open(Durability::PowerLoss)?;
-        let mut options = gc::Options::default();
-        if let Some(age) = self
-            .expiration
-            .map(Duration::from_secs)
-            .or(config.expiration)
-        {
-            let rule = gc::Rule::new(Pattern::everything(), &self.tags);
-            let rule = rule.keep_younger(age).keep_newest(self.keep);
-            options = options.rule(rule).untagged(age);
-        }
+        let options = self.retention.options(&config);
         let plan = gc::plan(cx, &storage, &options).await?;
         if self.dry_run {
             return print(common, &plan, |plan| {
@@ -272,6 +296,15 @@ impl From<registryd::Error> for Failure {
             registryd::Error::Storage(error) => error.into(),
             error => Self::new(error.class(), error),
         }
+    }
+}
+
+/// Each connection is an open file, of which most systems allow 1,024 unless asked for more.
+fn allow_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot allow more open files");
     }
 }
 

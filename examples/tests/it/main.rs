@@ -2,6 +2,7 @@
 //! integration tests also makes cargo build the programs for the journeys in `tests`.
 #![expect(clippy::unwrap_used, reason = "tests fail by panics")]
 
+mod buildset_registry;
 mod help;
 mod job2docker;
 mod watch;
