@@ -106,6 +106,15 @@ impl Contender {
 
 /// Runs all contenders once to warm up, then in turns.
 pub(crate) fn race(contenders: &[Contender], rounds: usize) -> Result<Vec<Measured>> {
+    run_rounds(contenders, 0, rounds)
+}
+
+/// Runs all contenders in turns; all of them have just done the same.
+pub(crate) fn race_warm(contenders: &[Contender], rounds: usize) -> Result<Vec<Measured>> {
+    run_rounds(contenders, 1, rounds)
+}
+
+fn run_rounds(contenders: &[Contender], first: usize, rounds: usize) -> Result<Vec<Measured>> {
     let mut measured: Vec<_> = contenders
         .iter()
         .map(|contender| Measured {
@@ -113,7 +122,7 @@ pub(crate) fn race(contenders: &[Contender], rounds: usize) -> Result<Vec<Measur
             samples: Vec::new(),
         })
         .collect();
-    for round in 0..=rounds {
+    for round in first..=rounds {
         for (contender, measured) in contenders.iter().zip(&mut measured) {
             eprintln!("round {round} of {rounds}: {}", contender.name);
             let sample = contender.run()?;

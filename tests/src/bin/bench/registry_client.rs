@@ -2,7 +2,8 @@
 //! `REGCTL` say where they are; to docker-registry and to our own server.
 //!
 //! All contenders get the same images and the same servers in the same run. `ONLY` limits the run
-//! to some images and servers, for profiling: `ONLY=big,docker-registry`.
+//! to some images and servers, and `ROUNDS` changes their number, for profiling:
+//! `ONLY=big,docker-registry ROUNDS=1`.
 
 mod counter;
 mod image;
@@ -22,7 +23,7 @@ use self::{
 };
 use crate::{
     Options, Result, input,
-    measure::{Measured, race},
+    measure::{Measured, race, race_warm},
     table::{Bar, Table},
 };
 
@@ -39,7 +40,16 @@ pub(crate) fn bench(options: Options) -> Result<Table> {
     let work = tempfile::tempdir_in(folder)?;
     let bench = Bench {
         work: work.path(),
-        rounds: if options.quick { 1 } else { 5 },
+        rounds: match env::var("ROUNDS") {
+            Ok(rounds) => rounds.parse()?,
+            Err(_) => {
+                if options.quick {
+                    1
+                } else {
+                    5
+                }
+            }
+        },
         peers: Peer::all()?,
         runtime: Runtime::new()?,
         idle: idle(work.path())?,
@@ -66,8 +76,9 @@ pub(crate) fn bench(options: Options) -> Result<Table> {
                 "docker-registry" => Server::docker_registry(content.path())?,
                 _ => Server::registryd(content.path())?,
             };
-            bench.times(&mut table, &server, &image, &layout)?;
+            // Counting comes first, and warms up.
             bench.requests(&mut table, &server, &image, &layout)?;
+            bench.times(&mut table, &server, &image, &layout)?;
         }
         fs::remove_dir_all(&layout)?;
     }
@@ -108,7 +119,12 @@ impl Bench<'_> {
             .iter()
             .map(|peer| peer.push(layout, &to, To::New))
             .collect();
-        let pushed = race(&pushes, self.rounds)?;
+        // Medians of three are enough where nothing but our own server is compared.
+        let rounds = match server.name {
+            "docker-registry" => self.rounds,
+            _ => self.rounds.min(3),
+        };
+        let pushed = race_warm(&pushes, rounds)?;
         let there = format!("{to}-there");
         self.peers[0].push(layout, &there, To::Named).run()?;
         let out = self.work.join("pulled");
@@ -117,7 +133,7 @@ impl Bench<'_> {
             .iter()
             .map(|peer| peer.pull(&there, &out))
             .collect();
-        let pulled = race(&pulls, self.rounds)?;
+        let pulled = race_warm(&pulls, rounds)?;
         fs::remove_dir_all(&out)?;
         for (verb, runs) in [(Verb::Push, &pushed), (Verb::Pull, &pulled)] {
             let figure = format!("{}, {}, {}", image.name, server.name, verb.as_str());

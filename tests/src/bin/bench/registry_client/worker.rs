@@ -5,16 +5,16 @@ use std::{ffi::OsString, fs, path::Path, sync::Arc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use oci_client::{
     client::{ClientConfig, ClientProtocol},
-    errors::OciDistributionError,
     secrets::RegistryAuth,
 };
 use ocicore::{
-    Cx, Descriptor, ImageSource, ImageStore, Layout, MediaType, Name, RawManifest,
-    Repositories, copy,
+    Cx, Descriptor, ImageSource, ImageStore, Layout, MediaType, Name, RawManifest, Repositories,
+    copy,
 };
 use ociregistry::Registry;
 use registryd::storage::FsStorage;
 use tokio::io::AsyncWriteExt;
+use tokio_util::io::ReaderStream;
 
 use super::image::{TAG, tag};
 use crate::Result;
@@ -24,6 +24,9 @@ pub(crate) const WORKER: &str = "__registry-client";
 
 /// Blobs that are moved at once, by us and by oci-client; skopeo has the same number.
 const JOBS: usize = 6;
+
+/// Bytes that oci-client is given at once, as many as our own files give.
+const BUFFER: usize = 256 << 10;
 
 /// Does one contender's work.
 pub(crate) fn work(args: &[OsString]) -> Result<()> {
@@ -74,7 +77,7 @@ fn peer() -> oci_client::Client {
     })
 }
 
-/// As a program on oci-client would push a layout: each blob as a stream, in one request.
+/// As a program on oci-client would push a layout: each file as a stream, in one request.
 async fn push_by_peer(from: &Layout, to: &str) -> Result<()> {
     let client = peer();
     let image: oci_client::Reference = format!("{to}:{TAG}").parse()?;
@@ -92,14 +95,14 @@ async fn push_by_peer(from: &Layout, to: &str) -> Result<()> {
         blobs.extend(manifest.links()?.blobs().cloned());
     }
     let push = |descriptor: Descriptor| {
-        let (blob, client, image) = (from.blob(&descriptor), &client, &image);
+        let (client, image) = (&client, &image);
+        let digest = *descriptor.digest();
+        let path = (from.path()).join(format!("blobs/{}/{}", digest.algorithm(), digest.hex()));
         async move {
-            let (size, digest) = (descriptor.size(), descriptor.digest().to_string());
-            let content = blob
-                .open(0..size)
-                .map_err(|error| OciDistributionError::GenericError(Some(error.to_string())));
+            let file = tokio::fs::File::open(path).await?;
+            let content = ReaderStream::with_capacity(file, BUFFER).map_err(Into::into);
             client
-                .push_blob_stream(image, content, &digest, Some(size))
+                .push_blob_stream(image, content, &digest.to_string(), Some(descriptor.size()))
                 .await
         }
     };
