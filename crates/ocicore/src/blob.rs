@@ -187,6 +187,39 @@ mod tests {
         ));
     }
 
+    #[derive(Debug)]
+    struct From(BytesBlob, crate::Repository);
+
+    impl Blob for From {
+        fn descriptor(&self) -> &Descriptor {
+            self.0.descriptor()
+        }
+
+        fn open(&self, range: Range<u64>) -> BoxStream<Bytes> {
+            self.0.open(range)
+        }
+
+        fn origin(&self) -> Option<&crate::Repository> {
+            Some(&self.1)
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_content_is_blamed_on_where_it_came_from() {
+        let good = Descriptor::of(MediaType::OCI_LAYER, b"hello");
+        let blob = BytesBlob::described(good, "hellO");
+        let blob = From(blob, "r.io/a".parse().unwrap());
+        let error = read(&blob, 5).await.unwrap_err();
+        assert_eq!(error.class(), crate::Class::Invalid);
+        assert!(error.to_string().ends_with("in r.io/a"), "{error}");
+        let source = std::error::Error::source(&error);
+        let source = source.and_then(|source| source.downcast_ref::<Error>());
+        assert!(matches!(source, Some(Error::Digest { .. })));
+        // What is no fault of the content stays as it is.
+        let limit = read(&blob, 4).await.unwrap_err();
+        assert!(matches!(limit, Error::Limit { .. }));
+    }
+
     #[tokio::test]
     async fn a_range_beyond_the_end_is_empty() {
         let blob = BytesBlob::new(MediaType::OCI_LAYER, "hello");

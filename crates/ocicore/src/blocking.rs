@@ -136,6 +136,27 @@ mod tests {
         assert_eq!(text.unwrap(), "hey");
     }
 
+    #[tokio::test]
+    async fn chunks_are_as_they_came() {
+        let cx = Cx::default();
+        let chunks = stream::iter([
+            Ok(Bytes::from("hello")),
+            Ok(Bytes::new()),
+            Ok(Bytes::from("you")),
+            Err(Error::Cancelled),
+        ]);
+        cx.blocking(move |cx| {
+            let mut reader = Reader::new(&cx, chunks.boxed());
+            let mut first = [0; 2];
+            reader.read_exact(&mut first).unwrap();
+            assert_eq!(reader.chunk().unwrap().unwrap(), "llo");
+            assert_eq!(reader.chunk().unwrap().unwrap(), "you");
+            assert!(reader.chunk().is_err());
+            assert_eq!(reader.chunk().unwrap(), None);
+        })
+        .await;
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_dropped_future_ends_its_thread() {
         let (done, ended) = tokio::sync::oneshot::channel();
