@@ -27,7 +27,7 @@ Usage: cargo xtask bench NAME [--quick] [--json]
 
   repack           zips to layers, beside unzip + tar, pigz, bsdtar and zip + tar + flate2,
                    and layers to files, beside GNU tar, umoci and the tar crate
-  registry-client  images to docker-registry and back, beside skopeo and oci-client
+  registry-client  images to registries and back, beside skopeo, oci-client, $CRANE and $REGCTL
   registry-server  our server beside docker-registry and $PEER_REGISTRY
   talend           50 jobs as one image to the embedded registry, beside the original's unzip, sed, rsync, tar
 
