@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ocicore::Cx;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{Entry, EntryPath, Kind, Result, Tree, merge::same_content};
 
@@ -172,7 +172,8 @@ impl fmt::Display for Difference {
 }
 
 impl Tree {
-    /// All entries as text, as `tar -tv` has them: kind and mode, owner, size, name, target.
+    /// All entries as text, as `tar -tv` has them: kind and mode, owner, size, name, target. Serialized, a list
+    /// with one object for each.
     pub fn listing(&self) -> Listing<'_> {
         Listing(self)
     }
@@ -206,10 +207,104 @@ impl fmt::Display for Listing<'_> {
     }
 }
 
+/// One entry as data.
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a EntryPath,
+    kind: &'static str,
+    mode: u32,
+    uid: u64,
+    gid: u64,
+    /// Seconds since 1970 and nanoseconds.
+    mtime: (i64, u32),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    /// Of a link; what is not text is escaped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    /// Major and minor number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<(u32, u32)>,
+}
+
+impl<'a> Line<'a> {
+    fn of((path, entry): (&'a EntryPath, &'a Entry)) -> Self {
+        let (mut size, mut target, mut device) = (None, None, None);
+        let kind = match &entry.kind {
+            Kind::File(content) => {
+                size = Some(content.size());
+                "file"
+            }
+            Kind::Dir => "dir",
+            Kind::Symlink(to) => {
+                target = Some(crate::error::printable(to));
+                "symlink"
+            }
+            Kind::Hardlink(to) => {
+                target = Some(to.to_string());
+                "hardlink"
+            }
+            Kind::CharDevice(numbers) => {
+                device = Some((numbers.major, numbers.minor));
+                "char"
+            }
+            Kind::BlockDevice(numbers) => {
+                device = Some((numbers.major, numbers.minor));
+                "block"
+            }
+            Kind::Fifo => "fifo",
+        };
+        let of = &entry.metadata;
+        Self {
+            path,
+            kind,
+            mode: of.mode,
+            uid: of.uid,
+            gid: of.gid,
+            mtime: (of.mtime.seconds, of.mtime.nanoseconds),
+            size,
+            target,
+            device,
+        }
+    }
+}
+
+impl Serialize for Listing<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Line::of))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Pattern;
+
+    #[test]
+    fn a_listing_is_data_too() {
+        let mut tree = Tree::new();
+        let device = Kind::CharDevice(crate::Device { major: 1, minor: 3 });
+        for (name, entry) in [
+            ("d/f", Entry::file("x")),
+            ("l", Entry::symlink(&b"\xff"[..])),
+            ("null", Entry::new(device)),
+        ] {
+            tree.insert(name.parse().unwrap(), entry).unwrap();
+        }
+        let listing = serde_json::to_value(tree.listing()).unwrap();
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(
+            listing,
+            json(
+                r#"[
+                {"path":"d","kind":"dir","mode":493,"uid":0,"gid":0,"mtime":[1,0]},
+                {"path":"d/f","kind":"file","mode":420,"uid":0,"gid":0,"mtime":[1,0],"size":1},
+                {"path":"l","kind":"symlink","mode":511,"uid":0,"gid":0,"mtime":[1,0],"target":"\\xff"},
+                {"path":"null","kind":"char","mode":420,"uid":0,"gid":0,"mtime":[1,0],"device":[1,3]}
+                ]"#
+            )
+        );
+    }
 
     #[test]
     fn every_difference_is_found() {

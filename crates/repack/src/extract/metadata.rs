@@ -18,21 +18,20 @@ use crate::{EntryPath, Metadata};
 /// The rules, and what the process takes from each mode.
 pub(super) struct Rules<'a> {
     options: &'a Options,
-    /// Bits that something new does not get; all of them where it may get more than asked for.
-    umask: u32,
+    /// Bits that something new does not get; none where it may get more than asked for.
+    umask: Option<Mode>,
 }
 
 impl<'a> Rules<'a> {
     /// Finds out by a file what the umask, or a default ACL of the directory, takes away.
     pub(super) fn new(options: &'a Options, root: &Dir) -> io::Result<Self> {
         const PROBE: &str = ".umask";
-        const SETGID: u32 = 0o2000;
         let probe = create(root, OsStr::new(PROBE), 0o777)?;
-        let got = u32::from(rustix::fs::fstat(&probe)?.st_mode);
+        let got = Mode::from_raw_mode(rustix::fs::fstat(&probe)?.st_mode);
         rustix::fs::unlinkat(root, PROBE, AtFlags::empty())?;
         // Directories in a directory with setgid get it, too.
-        let inherits = u32::from(rustix::fs::fstat(root)?.st_mode) & SETGID != 0;
-        let umask = if inherits { u32::MAX } else { 0o777 & !got };
+        let there = Mode::from_raw_mode(rustix::fs::fstat(root)?.st_mode);
+        let umask = (!there.contains(Mode::SGID)).then_some(raw(0o777) - got);
         Ok(Self { options, umask })
     }
 
@@ -59,7 +58,8 @@ impl<'a> Rules<'a> {
             rustix::fs::fchown(file, Some(uid), Some(gid))?;
         }
         let mode = self.mode(of);
-        if mode != made & !self.umask {
+        let is_right = |umask| raw(mode) == raw(made) - umask;
+        if !self.umask.is_some_and(is_right) {
             rustix::fs::fchmod(file, raw(mode))?;
         }
         self.attributes(path, of, |name, value| {

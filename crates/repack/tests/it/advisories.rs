@@ -22,7 +22,7 @@ type Advisory = (&'static str, Format, Vec<u8>);
 
 fn dir(name: &str) -> Vec<u8> {
     member(name, EntryType::Directory, b"", |header| {
-        header.set_mode(0o777)
+        header.set_mode(0o777);
     })
 }
 
@@ -293,7 +293,7 @@ pub(crate) fn bomb_cases() -> Cases {
     };
     let zeros = gzip(&mut io::Read::take(io::repeat(0), 1 << 29));
     let mut header = member("x", EntryType::Regular, b"", |header| {
-        header.set_size(1 << 40)
+        header.set_size(1 << 40);
     });
     header.truncate(512);
     // Zeros behind the header of a file that is said to be larger still.

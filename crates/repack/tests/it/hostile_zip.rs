@@ -64,8 +64,7 @@ fn names_that_lead_outside_cases() -> Cases {
         .iter()
         .map(|(case, name)| (*case, one(Member::stored(name, b"evil"))));
     let not_utf8 = Member::stored(b"a\xff", b"x").with(|member| member.flags |= 1 << 11);
-    let cases = cases.chain([("marked as UTF-8", one(not_utf8))]).collect();
-    cases
+    cases.chain([("marked as UTF-8", one(not_utf8))]).collect()
 }
 
 #[test]

@@ -77,7 +77,8 @@ impl Described {
             None => records.sparse_numbers().ok_or(Fault::Sparse)?,
         };
         let count = number(b"GNU.sparse.numblocks")?;
-        if numbers.len() % 2 != 0 || count.is_some_and(|n| n != numbers.len() as u64 / 2) {
+        if !numbers.len().is_multiple_of(2) || count.is_some_and(|n| n != numbers.len() as u64 / 2)
+        {
             return Err(Fault::Sparse);
         }
         Ok(Some(Self::Records { numbers, size }))
