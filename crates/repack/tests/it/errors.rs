@@ -29,9 +29,9 @@ fn messages() {
         |tree: &mut Tree, at: &str, limit| tree.edit(&path(at), limit, |_| Err("no such line"));
     let options = Options::default();
     let errors = [
-        repack::zip::open(&cx, "/nowhere/job.zip", &limits).unwrap_err(),
-        repack::tar::open(&cx, "/nowhere/job.tar", &limits).unwrap_err(),
-        into_layer(&cx, &tree, &options, "/nowhere/layer.tar.gz").unwrap_err(),
+        repack::zip::open(&cx, "/proc/nowhere/job.zip", &limits).unwrap_err(),
+        repack::tar::open(&cx, "/proc/nowhere/job.tar", &limits).unwrap_err(),
+        into_layer(&cx, &tree, &options, "/proc/nowhere/layer.tar.gz").unwrap_err(),
         "[a".parse::<Pattern>().unwrap_err(),
         edit(&mut tree, "missing", 10).unwrap_err(),
         edit(&mut tree, "dir", 10).unwrap_err(),
