@@ -1,4 +1,4 @@
-use std::{convert::Infallible, pin::pin, sync::Arc};
+use std::{convert::Infallible, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures_core::Stream;
 use futures_util::{
@@ -6,13 +6,16 @@ use futures_util::{
     future::{self, Either},
     stream,
 };
-use ocicore::Cx;
+use ocicore::{Class, Cx};
 
 use crate::{
     ContainerEngine, Error, Exit, Result, Temporary,
     log::Log,
     spec::{ContainerId, ContainerSpec, Signal},
 };
+
+/// Between two attempts to kill a container that does not run yet.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs a container to its end, passes on what it prints, and removes it.
 ///
@@ -86,14 +89,37 @@ async fn run_within(
     match future::select(work, pin!(tokio::time::sleep(limit))).await {
         Either::Left((exit, _)) => exit,
         Either::Right(((), work)) => {
-            engine.signal(cx, id, Signal::Kill).await?;
-            // What it printed last is still on its way.
-            let exit = work.await?;
+            let exit = kill(cx, engine, id, work).await?;
             Err(Error::TimeLimit {
                 command: spec.program(),
                 limit,
                 tail: exit.tail().clone(),
             })
         }
+    }
+}
+
+/// Kills a container, and waits for its end: what it printed last is still on its way.
+async fn kill(
+    cx: &Cx,
+    engine: &dyn ContainerEngine,
+    id: &ContainerId,
+    running: impl Future<Output = Result<Exit>> + Unpin,
+) -> Result<Exit> {
+    let killing = pin!(async {
+        loop {
+            match engine.signal(cx, id, Signal::Kill).await {
+                // The engine may still be starting it, or it has ended just now.
+                Err(error) if error.class() == Class::Conflict => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                result => return result,
+            }
+        }
+    });
+    match future::select(running, killing).await {
+        Either::Left((exit, _)) => exit,
+        Either::Right((Ok(()), running)) => running.await,
+        Either::Right((Err(error), _)) => Err(error),
     }
 }

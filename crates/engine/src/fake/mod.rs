@@ -58,6 +58,8 @@ pub enum Fault {
     },
     /// The engine's disk is full.
     DiskFull,
+    /// The state of things forbids it, such as a container that does not run yet.
+    Conflict,
     /// Nothing happens for this long, then it succeeds. Cancelling ends it, as everything.
     Slow(Duration),
     /// A command ends with this exit code; of a build, the last step.
@@ -132,7 +134,7 @@ impl Fake {
         };
         let shown = match fault {
             Some(Fault::Vanish { after } | Fault::Truncate { after }) => after,
-            Some(Fault::DiskFull) => 0,
+            Some(Fault::DiskFull | Fault::Conflict) => 0,
             _ => usize::MAX,
         };
         let mut tail = Tail::default();
@@ -156,6 +158,11 @@ impl Fake {
                 action,
                 subject,
                 message: "no space left on device".to_owned(),
+            }),
+            Some(Fault::Conflict) => Err(Error::Conflict {
+                action,
+                subject,
+                message: "it is in the wrong state".to_owned(),
             }),
             Some(Fault::Vanish { .. }) => Err(Error::Vanished {
                 action,
@@ -323,17 +330,19 @@ mod tests {
         exit.success().unwrap();
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_time_limit_kills() {
         let (engine, fake) = fake();
         let name: Reference = "a/b".parse().unwrap();
         fake.add_image(&name);
-        fake.fail("run_container", 1, Fault::Slow(Duration::from_millis(100)));
-        let spec = ContainerSpec::new(name).time_limit(Duration::from_millis(1));
+        fake.fail("run_container", 1, Fault::Slow(Duration::from_secs(100)));
+        // It has not started yet.
+        fake.fail("signal", 1, Fault::Conflict);
+        let spec = ContainerSpec::new(name).time_limit(Duration::from_secs(1));
         let error = crate::run(&Cx::default(), &engine, &spec, &Log::discard()).await;
         let error = error.unwrap_err();
         assert!(matches!(error, Error::TimeLimit { .. }), "{error:?}");
         assert_eq!(error.tail().len(), 3);
-        assert_eq!(fake.calls("signal"), 1);
+        assert_eq!(fake.calls("signal"), 2);
     }
 }

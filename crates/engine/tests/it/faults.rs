@@ -320,7 +320,7 @@ async fn vanishes(host: &str) {
     let proxy = Proxy::new(Path::new(host.strip_prefix("unix://").unwrap()));
     let endpoint = Endpoint::Unix(proxy.dir.path().join("engine.sock"));
     let engine = connect(&endpoint).await.unwrap();
-    let text = format!("FROM {base}\nRUN echo ready && sleep 3\n");
+    let text = format!("FROM {base}\nRUN echo ready && sleep 20\n");
     let spec = BuildSpec::new(blob(tar(&[("Dockerfile", text)])));
     let spec = spec.cache(engine::spec::Cache::Ignore);
     let (log, events) = Log::channel(1);

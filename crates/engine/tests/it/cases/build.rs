@@ -360,7 +360,7 @@ fn slow(bench: &Bench) -> BuildSpec {
     let name = bench.name("x");
     let text = format!(
         "FROM BASE\nENV MARK={name}\nRUN echo {name} > /x\n\
-         RUN echo ready && sleep 10\nRUN echo never\n"
+         RUN echo ready && sleep 20\nRUN echo never\n"
     );
     bench.dockerfile(&text).tag(bench.reference("x"))
 }

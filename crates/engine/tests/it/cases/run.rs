@@ -208,15 +208,21 @@ pub(crate) async fn too_much_memory_is_told(bench: Arc<Bench>) {
 }
 
 pub(crate) async fn a_time_limit_holds(bench: Arc<Bench>) {
-    let spec = bench
-        .shell("echo begun; sleep 60")
-        .time_limit(Duration::from_secs(2));
-    let error = bench.run(&spec).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`sh` did not end within 2s and was killed"
-    );
-    assert_eq!(error.tail(), ["begun"]);
+    // A busy engine may need longer to start a container than it then has.
+    for seconds in [2, 10, 50] {
+        let spec = bench
+            .shell("echo begun; sleep 300")
+            .time_limit(Duration::from_secs(seconds));
+        let error = bench.run(&spec).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("`sh` did not end within {seconds}s and was killed")
+        );
+        if error.tail() == ["begun"] {
+            return;
+        }
+    }
+    panic!("the last lines are not in the error");
 }
 
 pub(crate) async fn signals_are_passed_on(bench: Arc<Bench>) {
