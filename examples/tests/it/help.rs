@@ -23,6 +23,8 @@ fn demo() {
 fn job2docker() {
     check(
         env!("CARGO_BIN_EXE_job2docker"),
-        &["build", "contexts", "deploy", "inspect", "watch"],
+        &[
+            "build", "contexts", "deploy", "inspect", "package", "publish", "watch",
+        ],
     );
 }
