@@ -187,3 +187,51 @@ fn quoted(names: &[String]) -> String {
         more => format!("{shown} and {more} more"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, fmt::Write as _, mem};
+
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_is_wrong_and_what_to_do() {
+        let text = |text: &str| text.to_owned();
+        let all = [
+            Error::NoImagesFile {
+                tried: text("./IMAGES.json, ./IMAGES"),
+            },
+            Error::UnknownImages {
+                names: vec![text("bse")],
+                known: vec![text("base"), text("app")],
+            },
+            Error::Unsupported {
+                builder: "docker",
+                keys: vec![text("vm")],
+                reason: "it is built by packer",
+            },
+            Error::Engine(engine::Error::NameInUse { name: text("web") }),
+            Error::Context {
+                path: PathBuf::from("app"),
+                source: Box::new(repack::Error::Cancelled),
+            },
+            Error::Builder("the builder's own words".into()),
+            Error::Cancelled,
+            Error::Problems(Problems(Vec::new())),
+        ];
+        let kinds: HashSet<_> = all.iter().map(mem::discriminant).collect();
+        // Attributes of variants are indented.
+        let declared = include_str!("error.rs")
+            .matches(concat!("\n    #[", "error("))
+            .count();
+        assert_eq!(kinds.len(), declared, "a kind of error has no sample");
+        let mut shown = String::new();
+        for error in &all {
+            writeln!(shown, "{:?}: {error}", error.class()).unwrap();
+            if let Some(hint) = error.hint() {
+                writeln!(shown, "    {hint}").unwrap();
+            }
+        }
+        insta::assert_snapshot!(shown);
+    }
+}

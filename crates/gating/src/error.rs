@@ -214,3 +214,67 @@ fn files(faults: &[Fault]) -> String {
     let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, fmt::Write as _, mem};
+
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_is_wrong_and_what_to_do() {
+        let text = |text: &str| text.to_owned();
+        let reference = |text: &str| -> Reference { text.parse().unwrap() };
+        let all = [
+            Error::Store(ocicore::Error::Cancelled),
+            Error::NotBuilt {
+                image: reference("h.example/app:1").into(),
+                source_image: reference("127.0.0.1:5000/app:1").into(),
+                source: ocicore::Error::Cancelled,
+            },
+            Error::Refused(vec![
+                Refusal::Moved {
+                    temporary: reference("h.example/app:change_1_1"),
+                    pinned: Digest::of(b"a"),
+                    found: Digest::of(b"b"),
+                },
+                Refusal::Gone {
+                    temporary: reference("h.example/app:change_1_1"),
+                    image: reference("h.example/app:1"),
+                    pinned: Digest::of(b"a"),
+                    found: None,
+                },
+            ]),
+            Error::Files(vec![Fault {
+                path: text("registries.conf"),
+                at: Some((3, 7)),
+                message: text("expected `=`"),
+            }]),
+            Error::Input {
+                what: "tag",
+                value: text("a b"),
+                expected: "letters, digits, `_`, `.`, `-`",
+            },
+            Error::Io {
+                action: "write",
+                path: text("registries.conf"),
+                source: std::io::ErrorKind::PermissionDenied.into(),
+            },
+            Error::Random(getrandom::Error::UNSUPPORTED),
+        ];
+        let kinds: HashSet<_> = all.iter().map(mem::discriminant).collect();
+        // Attributes of variants are indented.
+        let declared = include_str!("error.rs")
+            .matches(concat!("\n    #[", "error("))
+            .count();
+        assert_eq!(kinds.len(), declared, "a kind of error has no sample");
+        let mut shown = String::new();
+        for error in &all {
+            writeln!(shown, "{:?}: {error}", error.class()).unwrap();
+            if let Some(hint) = error.hint() {
+                writeln!(shown, "    {hint}").unwrap();
+            }
+        }
+        insta::assert_snapshot!(shown);
+    }
+}

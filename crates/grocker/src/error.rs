@@ -147,3 +147,75 @@ fn at(place: &Option<(u64, u64)>) -> String {
         format!(", at {line}:{column}")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, fmt::Write as _, mem};
+
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_is_wrong_and_what_to_do() {
+        let text = |text: &str| text.to_owned();
+        let all = [
+            Error::Release {
+                input: text("app"),
+                expected: text("NAME==VERSION"),
+            },
+            Error::Read {
+                file: text(".grocker.yml"),
+                source: std::io::ErrorKind::PermissionDenied.into(),
+            },
+            Error::Config {
+                file: text(".grocker.yml"),
+                place: Some((3, 7)),
+                source: "unknown field".into(),
+            },
+            Error::Config {
+                file: text(".grocker.yml"),
+                place: None,
+                source: "it is empty".into(),
+            },
+            Error::Runtime {
+                name: text("python2"),
+                known: text("python3"),
+            },
+            Error::Value {
+                what: "package",
+                value: text("a b"),
+                expected: "a name of a package has no spaces",
+            },
+            Error::Compile {
+                release: text("app==1.0"),
+                source: Box::new(engine::Error::Cancelled),
+            },
+            Error::NoWheels {
+                release: text("app==1.0"),
+            },
+            Error::Engine {
+                action: "build",
+                subject: text("app:1.0"),
+                source: Box::new(engine::Error::Cancelled),
+            },
+            Error::Pack {
+                what: "the build context",
+                source: repack::Error::Cancelled,
+            },
+            Error::Core(ocicore::Error::Cancelled),
+        ];
+        let kinds: HashSet<_> = all.iter().map(mem::discriminant).collect();
+        // Attributes of variants are indented.
+        let declared = include_str!("error.rs")
+            .matches(concat!("\n    #[", "error("))
+            .count();
+        assert_eq!(kinds.len(), declared, "a kind of error has no sample");
+        let mut shown = String::new();
+        for error in &all {
+            writeln!(shown, "{:?}: {error}", error.class()).unwrap();
+            if let Some(hint) = error.hint() {
+                writeln!(shown, "    {hint}").unwrap();
+            }
+        }
+        insta::assert_snapshot!(shown);
+    }
+}
