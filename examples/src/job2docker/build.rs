@@ -97,7 +97,15 @@ pub async fn plan(cx: &Cx, request: &Request) -> Result<Outcome> {
 /// Those of the conversion, of the base and of the places.
 pub async fn build(cx: &Cx, registry: &dyn Repositories, request: &Request) -> Result<Outcome> {
     let wanted = request.clone();
-    let source = cx.blocking(move |cx| Source::open(&cx, &wanted)).await?;
+    let first = request.entrypoint.unwrap_or_default();
+    // What is wrong with the job is said before anybody is asked for a base.
+    let (source, converted) = cx
+        .blocking(move |cx| {
+            let source = Source::open(&cx, &wanted)?;
+            let converted = source.clone().convert(&cx, &wanted, first)?;
+            Ok::<_, Failure>((source, converted))
+        })
+        .await?;
     let base = match request.to.is_empty() {
         true => None,
         false => {
@@ -106,13 +114,18 @@ pub async fn build(cx: &Cx, registry: &dyn Repositories, request: &Request) -> R
         }
     };
     let entrypoint = match (request.entrypoint, &base) {
-        (Some(entrypoint), _) => entrypoint,
         (None, Some(base)) => default_entrypoint(cx, base).await?,
-        (None, None) => Entrypoint::Script,
+        _ => first,
     };
     let wanted = request.clone();
     let (mut outcome, files) = cx
-        .blocking(move |cx| write(&cx, source, &wanted, entrypoint))
+        .blocking(move |cx| {
+            let converted = match entrypoint == first {
+                true => converted,
+                false => source.convert(&cx, &wanted, entrypoint)?,
+            };
+            write(&cx, converted, &wanted)
+        })
         .await?;
     if let (Some(files), Some(base)) = (files, base) {
         let job = &outcome.plan.job;
@@ -146,11 +159,9 @@ pub async fn default_entrypoint(cx: &Cx, base: &OpenBase) -> Result<Entrypoint> 
 /// Writes the archive, and the layers of the image if there is to be one.
 fn write(
     cx: &Cx,
-    source: Source,
+    converted: Converted,
     request: &Request,
-    entrypoint: Entrypoint,
 ) -> Result<(Outcome, Option<LayerFiles>)> {
-    let converted = source.convert(cx, request, entrypoint)?;
     let mut outcome = outcome(request, converted.plan.clone())?;
     if let Some(path) = &outcome.archive {
         let mut archive = converted.clone();
@@ -178,7 +189,7 @@ fn write(
 }
 
 /// A job that was found in its archive.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Source {
     tree: Tree,
     job: Job,
