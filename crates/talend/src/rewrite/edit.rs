@@ -39,13 +39,19 @@ pub(super) fn normalize(bytes: &[u8]) -> (Vec<u8>, Vec<Edit>) {
     };
     let mut text = Vec::with_capacity(body.len());
     let mut first = None;
-    for (offset, byte) in body.iter().enumerate() {
-        // A CR at the very end is the rest of a last line without LF.
-        if *byte == b'\r' && matches!(body.get(offset + 1), Some(b'\n') | None) {
-            first.get_or_insert(offset);
+    let mut at = 0;
+    while at < body.len() {
+        let rest = &body[at..];
+        let returns = rest.iter().position(|byte| *byte != b'\r');
+        let returns = returns.unwrap_or(rest.len());
+        // A CR at the very end is the rest of a last line without LF; some tools double it.
+        if returns > 0 && matches!(rest.get(returns), Some(b'\n') | None) {
+            first.get_or_insert(at);
         } else {
-            text.push(*byte);
+            text.extend_from_slice(&rest[..returns]);
         }
+        text.extend(rest.get(returns));
+        at += returns + 1;
     }
     if let Some(offset) = first {
         repairs.push(Edit {
@@ -232,6 +238,20 @@ fn push_lines(out: &mut String, sign: char, text: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_returns_before_a_line_end_go() {
+        for (text, expected) in [
+            ("a\r\nb\r\r\nc\r\r", "a\nb\nc"),
+            ("a\rb\r\rc\n", "a\rb\r\rc\n"),
+            ("\r", ""),
+            ("", ""),
+        ] {
+            let (normal, repairs) = normalize(text.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&normal), expected, "{text:?}");
+            assert_eq!(repairs.is_empty(), normal == text.as_bytes(), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_diff_has_edits_over_several_lines() {

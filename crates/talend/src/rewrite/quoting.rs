@@ -67,11 +67,11 @@ fn quote(word: &Word, directories: &[String], edits: &mut Edits<'_>) {
     if !word.parts.iter().any(|part| needs(&part)) {
         return;
     }
-    // Quotes do not change text without patterns, backslashes and the tilde; other variables may
-    // be meant to be split.
+    // Quotes do not change text without patterns, backslashes (of which one at the very end of the
+    // script escapes nothing yet) and the tilde; other variables may be meant to be split.
     let whole = word.parts.iter().all(|part| match &part.kind {
         PartKind::Literal(text) => {
-            part.quoting == Quoting::None && !text.iter().any(|byte| b"*?[~".contains(byte))
+            part.quoting == Quoting::None && !text.iter().any(|byte| b"*?[~\\".contains(byte))
         }
         _ => needs(&part),
     });
