@@ -44,46 +44,53 @@ const MACHINES: [Machine; 2] = [
 ];
 
 impl Machine {
-    /// What `job2docker build` says there, and the archive that it writes.
-    fn build(&self, root: &Path, zip: &Path) -> (Value, Vec<u8>) {
+    /// What `job2docker` says there, and the archive that it writes: of one job, or of several as one
+    /// application.
+    fn run(&self, root: &Path, zips: &[PathBuf]) -> (Value, Vec<u8>) {
         let directory = root.join(self.directory);
         fs::create_dir_all(&directory).unwrap();
         // The program must be where anyone may run it.
         let job2docker = root.join("job2docker");
         let built = PathBuf::from(program("job2docker").get_program());
         fs::copy(built, &job2docker).unwrap();
-        let here = directory.join(zip.file_name().unwrap());
-        self.reorder(zip, &here);
-        let owner = if self.nobody && is_root() {
-            "65534"
-        } else {
-            ""
+        let mut manifest = String::new();
+        for zip in zips {
+            let name = zip.file_name().unwrap();
+            self.reorder(zip, &directory.join(name));
+            manifest.push_str(&format!("{}\n", name.to_str().unwrap()));
+        }
+        fs::write(directory.join("jobs.txt"), &manifest).unwrap();
+        let mut command = self.command();
+        command.arg(&job2docker);
+        match zips {
+            [_] => command.args(["build", manifest.trim_end()]),
+            _ => command.args(["package", "jobs.txt", "--app", "demo", "--work-dir", "work"]),
         };
-        let line = format!(
-            "set -e; umask {}; if [ -n '{owner}' ]; then chown -R '{owner}' .; \
-             exec setpriv --reuid '{owner}' --regid '{owner}' --clear-groups -- \"$@\"; fi; exec \"$@\"",
-            self.umask
-        );
-        let mut command = Command::new("sh");
         command
-            .args(["-c", &line, "sh"])
-            .arg(&job2docker)
-            .arg("build")
-            .arg(here.file_name().unwrap())
-            .args([
-                "--json",
-                "--base",
-                "scratch",
-                "--to",
-                "oci:image:1",
-                "--tgz",
-                "job.tgz",
-            ])
+            .args(["--json", "--base", "scratch", "--to", "oci:image:1"])
+            .args(["--tgz", "jobs.tgz"])
             .current_dir(&directory)
             .env_remove("SOURCE_DATE_EPOCH")
             .envs(self.env);
         let said = run(&mut command).json();
-        (said, fs::read(directory.join("job.tgz")).unwrap())
+        (said, fs::read(directory.join("jobs.tgz")).unwrap())
+    }
+
+    /// Runs its arguments as the machine's user, with its umask.
+    fn command(&self) -> Command {
+        let owner = match self.nobody && nix::unistd::geteuid().is_root() {
+            true => "65534",
+            false => "",
+        };
+        let line = format!(
+            "set -e; umask {}; if [ -n '{owner}' ]; then chown -R '{owner}' .; \
+             exec setpriv --reuid '{owner}' --regid '{owner}' --clear-groups -- \"$@\"; fi; \
+             exec \"$@\"",
+            self.umask
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &line, "sh"]);
+        command
     }
 
     /// The archive with its entries in another order; their bytes stay.
@@ -101,25 +108,24 @@ impl Machine {
     }
 }
 
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
-}
-
 #[test]
 fn two_machines_give_the_same_digest() {
-    let mut zips = vec![sample_job()];
+    let mut releases = vec![vec![sample_job()]];
     if let Some(data) = real_data() {
-        zips.push(data.join("talend/docker_hello_world_0.1.zip"));
+        let jobs = ["docker_hello_world", "job2docker_listener"];
+        let jobs = jobs.map(|job| data.join(format!("talend/{job}_0.1.zip")));
+        releases.push(vec![jobs[0].clone()]);
+        releases.push(vec![jobs[0].clone(), sample_job(), jobs[1].clone()]);
     }
-    for zip in zips {
+    for zips in releases {
         let [one, two] = MACHINES.map(|machine| {
             let root = tempfile::tempdir().unwrap();
             let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             fs::set_permissions(root.path(), open).unwrap();
-            machine.build(root.path(), &zip)
+            machine.run(root.path(), &zips)
         });
         let digest = |said: &Value| said["written"]["digest"].as_str().unwrap().to_owned();
-        assert_eq!(digest(&one.0), digest(&two.0), "{}", zip.display());
-        assert!(one.1 == two.1, "{}: the archives", zip.display());
+        assert_eq!(digest(&one.0), digest(&two.0), "{zips:?}");
+        assert!(one.1 == two.1, "{zips:?}: the archives");
     }
 }
