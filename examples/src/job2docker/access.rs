@@ -60,15 +60,11 @@ impl Side {
 ///
 /// # Errors
 /// If there is no terminal to ask, or the netrc file cannot be read.
-pub fn client(side: Side, user: Option<&str>, require_checksums: bool) -> Result<Client> {
+pub fn client(side: Side, user: Option<&str>, checksums: Checksums) -> Result<Client> {
     let given = user.map(str::to_owned).or_else(|| variable(side, "USERID"));
     let logins = match given {
         Some(given) => Logins::default().with_others(credentials(side, &given)?),
         None => netrc()?,
-    };
-    let checksums = match require_checksums {
-        true => Checksums::Required,
-        false => Checksums::IfAny,
     };
     let mut options = ClientOptions::default()
         .with_logins(logins)

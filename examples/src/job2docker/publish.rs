@@ -4,7 +4,7 @@ use ocicore::{Class, Cx, Platform};
 use serde::Serialize;
 use talend::{
     manifest::Coordinates,
-    nexus::{self, Client, PublishLayout, PublishPlan, PublishSpec, Published},
+    nexus::{self, Checksums, Client, PublishLayout, PublishPlan, PublishSpec, Published},
 };
 
 use super::{PublishLayoutName, Side, client, file_name};
@@ -113,7 +113,8 @@ async fn archives(cx: &Cx, command: &Publish) -> Result<Outcome> {
     let coordinates = command.coordinates.clone().ok_or_else(|| {
         lacking("name for the archive").with_hint("give `--coordinates GROUP:ARTIFACT:VERSION`")
     })?;
-    let client = client(Side::Target, command.target_user.as_deref(), false)?;
+    let user = command.target_user.as_deref();
+    let client = client(Side::Target, user, Checksums::IfAny)?;
     let (mut plans, mut done) = (Vec::new(), Vec::new());
     for layout in command.layout.layouts() {
         let mut spec = PublishSpec::new(coordinates.clone())

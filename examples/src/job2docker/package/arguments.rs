@@ -5,7 +5,7 @@ use ocicore::Platform;
 use talend::{
     application::ApplicationPlan,
     manifest::{Coordinates, Manifest},
-    nexus::{Client, PublishLayout, PublishSpec, Repository},
+    nexus::{Checksums, Client, PublishLayout, PublishSpec, Repository},
 };
 
 use super::lacking;
@@ -144,7 +144,7 @@ pub(super) struct Wanted {
     publish_layout: PublishLayoutName,
     source_user: Option<String>,
     target_user: Option<String>,
-    require_checksums: bool,
+    checksums: Checksums,
 }
 
 /// What is released.
@@ -195,7 +195,10 @@ impl Wanted {
             publish_layout: command.publish_layout,
             source_user: command.source_user,
             target_user: command.target_user,
-            require_checksums: command.require_checksums,
+            checksums: match command.require_checksums {
+                true => Checksums::Required,
+                false => Checksums::IfAny,
+            },
         })
     }
 
@@ -225,11 +228,11 @@ impl Wanted {
 
     pub(super) fn source_client(&self) -> Result<Client> {
         let user = self.source_user.as_deref();
-        client(Side::Source, user, self.require_checksums)
+        client(Side::Source, user, self.checksums)
     }
 
     pub(super) fn target_client(&self) -> Result<Client> {
-        client(Side::Target, self.target_user.as_deref(), false)
+        client(Side::Target, self.target_user.as_deref(), Checksums::IfAny)
     }
 }
 
