@@ -61,7 +61,7 @@ impl Drop for Landing {
 pub(crate) enum Arrival {
     /// Of that size; it is by now.
     Landed(u64),
-    Coming(Flight),
+    Coming(Box<Flight>),
 }
 
 /// What who asks for a blob waits for.
@@ -264,7 +264,7 @@ impl Proxy {
             Until::Landed => flight.landed().await,
         };
         match waited {
-            Ok(()) => Ok(Some(Arrival::Coming(flight))),
+            Ok(()) => Ok(Some(Arrival::Coming(flight.into()))),
             Err(error) => match error.class() {
                 Class::NotFound | Class::Denied => Ok(None),
                 _ => Err(failed(repository, error)),

@@ -160,11 +160,11 @@ async fn connections_beyond_the_limit_wait() {
     let mut first = ask().await;
     first.read_exact(&mut [0; 12]).await.unwrap();
     let mut second = ask().await;
-    let early = second.read_exact(&mut [0; 12]);
+    let mut status = [0; 12];
+    let early = second.read_exact(&mut status);
     let early = tokio::time::timeout(Duration::from_millis(100), early).await;
     assert!(early.is_err(), "it is served beside the first");
     drop(first);
-    let mut status = [0; 12];
     second.read_exact(&mut status).await.unwrap();
     assert_eq!(&status, b"HTTP/1.1 200");
 }
