@@ -146,7 +146,7 @@ async fn bad_input_takes_little_memory() {
         format!(
             "POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n"
         ),
-        format!("PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{"),
+        "PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{".to_owned(),
         format!("GET /v2/{path} HTTP/1.1\r\nHost: x\r\n\r\n"),
         format!("GET /v2/ HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(1 << 20)),
     ];
