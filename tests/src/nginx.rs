@@ -130,7 +130,7 @@ http {{
     while !folder.join("pid").exists() {
         if child.try_wait().expect("it is our child").is_some() {
             let said = child.stderr.take().map(BufReader::new);
-            let lines = said.into_iter().flat_map(|said| said.lines());
+            let lines = said.into_iter().flat_map(BufRead::lines);
             let said: Vec<_> = lines.map_while(Result::ok).collect();
             let said = said.join("\n");
             assert!(said.contains("Address already in use"), "nginx: {said}");

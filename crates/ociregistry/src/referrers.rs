@@ -78,7 +78,7 @@ pub(crate) async fn note(
     let Some(entry) = manifest.as_referrer_of(subject.digest()) else {
         return Ok(());
     };
-    edit(store, cx, subject.digest(), &Edit::Add(entry)).await
+    edit(store, cx, subject.digest(), &Edit::Add(Box::new(entry))).await
 }
 
 /// What a manifest refers to; none if it is not there, or is none that could refer to something.
@@ -119,7 +119,7 @@ pub(crate) async fn forget(
 /// A change of a list.
 #[derive(Debug)]
 enum Edit {
-    Add(Descriptor),
+    Add(Box<Descriptor>),
     Remove(Digest),
 }
 

@@ -386,13 +386,13 @@ impl ImageSink for RegistryStore {
             Place::Root([tag, ..]) => tag.to_string(),
             _ => manifest.digest().to_string(),
         };
-        self.run(cx, "write", subject, self.put_all(cx, manifest, place))
-            .await
+        let put = Box::pin(self.put_all(cx, manifest, place));
+        self.run(cx, "write", subject, put).await
     }
 
     async fn delete(&self, cx: &Cx, name: &Name) -> ocicore::Result<()> {
-        self.run(cx, "delete", name, self.delete_manifest(cx, name))
-            .await
+        let deletion = Box::pin(self.delete_manifest(cx, name));
+        self.run(cx, "delete", name, deletion).await
     }
 }
 

@@ -178,7 +178,7 @@ fn a_full_disk_leaves_what_was_there() {
     }
     let nginx = Nginx::start(&nginx);
     let folder = tempfile::tempdir().unwrap();
-    let big = vec![vec![b'P', b'K', 3, 4], vec![0; 1 << 20]].concat();
+    let big = [vec![b'P', b'K', 3, 4], vec![0; 1 << 20]].concat();
     fs::write(nginx.root().join("load-1.0.0.zip"), big).unwrap();
     fs::write(
         folder.path().join("jobs.txt"),

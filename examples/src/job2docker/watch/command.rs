@@ -94,7 +94,7 @@ pub async fn watch_folder(cx: &Cx, common: Common, command: Watched) -> Result<(
     let spec = command.spec();
     if command.list {
         let records = watch::records(&spec.state)?;
-        return print(common, &records, |records| render_records(records));
+        return print(common, &records, render_records);
     }
     let processor = command.processor()?;
     let watch = Watch::open(spec)?;

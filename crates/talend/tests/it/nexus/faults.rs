@@ -72,7 +72,7 @@ async fn each_fault_of_a_server_is_told_apart() {
 async fn content_that_changes_between_two_attempts_is_not_mixed() {
     let (old, new) = (
         archive(3000),
-        vec![b"PK\x03\x04".to_vec(), vec![7; 2996]].concat(),
+        [b"PK\x03\x04".to_vec(), vec![7; 2996]].concat(),
     );
     let after = new.clone();
     let server = Server::start(move |asked, before| match asked.path.as_str() {

@@ -45,8 +45,8 @@ impl Bench {
         let runs = race("texts", &self.contenders(zip, [self.rounds, 1, 1, 1])?)?;
         let us = runs[0].cpu();
         table.faster("texts, CPU", us, cpu(&runs[1]), Bar::AtLeast(7.0));
-        for peer in 2..5 {
-            table.faster("texts, CPU", us, cpu(&runs[peer]), Bar::None);
+        for peer in &runs[2..5] {
+            table.faster("texts, CPU", us, cpu(peer), Bar::None);
         }
         let recompressed = ("recompressed", self.size("unzip.tar.gz")?);
         let us = self.size("us.tar.gz")?;
