@@ -9,7 +9,7 @@ use talend::{ConvertOptions, Layout, UnsafeLaunchers};
 use super::{ArchivePath, Request, build, file_name, mtime, render};
 use crate::{Common, Failure, Result, print, registry};
 
-/// The original's form `job2docker ZIP [TARGET_DIR [WORK_DIR]]`: writes TARGET_DIR/<Job>.tgz.
+/// The original's form `job2docker ZIP [TARGET_DIR [WORK_DIR]]`: writes `TARGET_DIR/<Job>.tgz`.
 #[derive(clap::Args, Debug)]
 pub struct Original {
     /// The built job
