@@ -80,6 +80,7 @@ async fn what_no_install_would_take_is_not_published() {
         check(&|| {}).await,
         check(&|| symlink("/etc/passwd", directory.join("link")).unwrap()).await,
         check(&|| symlink("../x", directory.join("link")).unwrap()).await,
+        // Sockets are passed over, as by Docker.
         check(&|| drop(UnixListener::bind(directory.join("socket")).unwrap())).await,
     ];
     insta::assert_snapshot!(shown.join("\n"));
