@@ -22,10 +22,21 @@
 //! With the feature `docker`, `Docker::connect` finds the engine as the docker CLI does, and
 //! [`run`], [`reap`] and the methods of the port do the rest:
 //!
-//! ```ignore
-//! let engine: Arc<dyn ContainerEngine> = Arc::new(Docker::connect(&cx, &Endpoint::from_env()?, owner).await?);
+#![cfg_attr(feature = "docker", doc = "```no_run")]
+#![cfg_attr(not(feature = "docker"), doc = "```ignore")]
+//! # use std::sync::Arc;
+//! # use engine::{ContainerEngine, Docker, Owner, docker::Endpoint, log::Log};
+//! # async fn example(
+//! #     cx: ocicore::Cx,
+//! #     owner: Owner,
+//! #     spec: engine::spec::ContainerSpec,
+//! # ) -> engine::Result<()> {
+//! let docker = Docker::connect(&cx, &Endpoint::from_env()?, owner).await?;
+//! let engine: Arc<dyn ContainerEngine> = Arc::new(docker);
 //! let exit = engine::run(&cx, &engine, &spec, &Log::to(|event| eprintln!("{event:?}"))).await?;
 //! exit.success()?;
+//! # Ok(())
+//! # }
 //! ```
 
 #![cfg_attr(
