@@ -31,6 +31,7 @@ pub(crate) struct Bench {
     pub(crate) kind: EngineKind,
     name: String,
     events: Arc<Mutex<Vec<Event>>>,
+    built: Mutex<Vec<ImageId>>,
 }
 
 impl Bench {
@@ -47,6 +48,7 @@ impl Bench {
             kind,
             name,
             events: Arc::default(),
+            built: Mutex::default(),
         }
     }
 
@@ -104,7 +106,9 @@ impl Bench {
     }
 
     pub(crate) async fn build(&self, spec: &BuildSpec) -> engine::Result<ImageId> {
-        self.engine.build(&self.cx, spec, &self.log()).await
+        let id = self.engine.build(&self.cx, spec, &self.log()).await?;
+        self.built.lock().unwrap().push(id.clone());
+        Ok(id)
     }
 
     /// Builds from a Dockerfile.
@@ -136,6 +140,14 @@ impl Bench {
     pub(crate) async fn remove(&self, image: impl Into<ImageName>) {
         let removed = self.engine.remove_image(&self.cx, &image.into()).await;
         removed.unwrap();
+        // The steps of its build go with it, but when Podman cannot tell at that moment whose
+        // steps they are, since others remove theirs, too; then it lets them be.
+        for step in self.engine.images(&self.cx, &self.ours()).await.unwrap() {
+            let is_step = !self.built.lock().unwrap().contains(&step.id);
+            if is_step && step.references.is_empty() {
+                let _ = self.engine.remove_image(&self.cx, &step.id.into()).await;
+            }
+        }
     }
 
     fn ours(&self) -> [Label; 1] {
