@@ -107,7 +107,7 @@ impl Bench {
 
     pub(crate) async fn build(&self, spec: &BuildSpec) -> engine::Result<ImageId> {
         let id = self.engine.build(&self.cx, spec, &self.log()).await?;
-        self.built.lock().unwrap().push(id.clone());
+        self.built.lock().unwrap().push(id);
         Ok(id)
     }
 
