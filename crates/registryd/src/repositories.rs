@@ -238,12 +238,12 @@ impl Blob for ServerBlob {
         let opened = async move {
             let path = repository.name.path();
             let found = match repository.links.blob(path, &digest).await {
-                Ok(Some(_)) => repository.links.open_blob(path, &digest, range).await,
+                Ok(Some(size)) => repository.links.open_blob(path, &digest, size, range).await,
                 Ok(None) => Err(blob_unknown(path, &digest)),
                 Err(error) => Err(error),
             };
             let content = found.map_err(|error| repository.error("read", digest, error))?;
-            Ok::<_, ocicore::Error>(content.body)
+            Ok::<_, ocicore::Error>(content)
         };
         opened.try_flatten_stream().boxed()
     }

@@ -6,21 +6,22 @@ use std::{
 use bytes::Bytes;
 use ocicore::Digest;
 
-/// Bytes of all manifests together.
+/// Bytes of all of it together.
 const TOTAL: usize = 4 << 20;
-/// Larger manifests are not kept.
+/// Larger content is not kept.
 const LARGEST: usize = 512 << 10;
 
-/// Manifests by digest, the last ones read. Since a digest names its bytes, this is right however
-/// many servers write to the storage; whether a repository has the manifest is never asked here.
+/// Manifests and small blobs by digest, the last ones read. Since a digest names its bytes, this is
+/// right however many servers write to the storage; whether a repository has one of them is never
+/// asked here.
 #[derive(Debug, Default)]
-pub(super) struct ManifestCache {
+pub(super) struct ContentCache {
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    manifests: HashMap<Digest, Entry>,
+    content: HashMap<Digest, Entry>,
     /// In the order of arrival; one that was used since gets a second turn.
     order: VecDeque<Digest>,
     total: usize,
@@ -32,10 +33,10 @@ struct Entry {
     used: bool,
 }
 
-impl ManifestCache {
+impl ContentCache {
     pub(super) fn get(&self, digest: &Digest) -> Option<Bytes> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = state.manifests.get_mut(digest)?;
+        let entry = state.content.get_mut(digest)?;
         entry.used = true;
         Some(entry.bytes.clone())
     }
@@ -46,22 +47,22 @@ impl ManifestCache {
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
-        if state.manifests.contains_key(&digest) {
+        if state.content.contains_key(&digest) {
             return;
         }
         state.total += bytes.len();
         state.order.push_back(digest);
-        state.manifests.insert(digest, Entry { bytes, used: false });
+        state.content.insert(digest, Entry { bytes, used: false });
         while state.total > TOTAL
             && let Some(oldest) = state.order.pop_front()
         {
-            match state.manifests.get_mut(&oldest) {
+            match state.content.get_mut(&oldest) {
                 Some(entry) if entry.used => {
                     entry.used = false;
                     state.order.push_back(oldest);
                 }
                 _ => {
-                    if let Some(entry) = state.manifests.remove(&oldest) {
+                    if let Some(entry) = state.content.remove(&oldest) {
                         state.total -= entry.bytes.len();
                     }
                 }
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_and_the_total_is_bounded() {
-        let cache = ManifestCache::default();
+        let cache = ContentCache::default();
         let kept = Digest::of(b"kept");
         cache.insert(kept, Bytes::from_static(b"kept"));
         for n in 0..100_u32 {

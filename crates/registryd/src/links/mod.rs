@@ -11,13 +11,15 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
-use ocicore::{Class, Cx, Descriptor, Digest, MediaType, Name, RawManifest, RepositoryPath, Tag};
+use ocicore::{
+    BoxStream, Class, Cx, Descriptor, Digest, MediaType, Name, RawManifest, RepositoryPath, Tag,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use self::cache::ManifestCache;
+use self::cache::ContentCache;
 use crate::{
     Error, Result,
-    storage::{Key, Object, Storage, Version, When},
+    storage::{Key, Storage, Version, When},
 };
 
 mod cache;
@@ -28,6 +30,8 @@ pub(crate) mod keys;
 const LINK_LIMIT: u64 = 8 << 20;
 /// Bytes of a page of referrers, as many as of a manifest. One that is larger comes alone.
 const PAGE_LIMIT: usize = 4 << 20;
+/// Bytes of a blob that is kept in memory after it was read.
+const SMALL: u64 = 128 << 10;
 /// Links that are looked at together.
 const CONCURRENCY: usize = 16;
 
@@ -35,7 +39,7 @@ const CONCURRENCY: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Links {
     pub(crate) storage: Arc<dyn Storage>,
-    cache: ManifestCache,
+    cache: ContentCache,
     /// A link that a client relies on is written anew when it is older, so that garbage
     /// collection leaves it alone for a while.
     refresh: Duration,
@@ -71,7 +75,7 @@ impl Links {
     pub(crate) fn new(storage: Arc<dyn Storage>, refresh: Duration, sparse: Sparse) -> Self {
         Self {
             storage,
-            cache: ManifestCache::default(),
+            cache: ContentCache::default(),
             refresh,
             sparse,
         }
@@ -108,15 +112,40 @@ impl Links {
         Ok(size_of(&bytes))
     }
 
-    /// Bytes of a blob that the repository has.
+    /// Bytes of a blob of `size` that the repository has.
     pub(crate) async fn open_blob(
         &self,
         repository: &RepositoryPath,
         digest: &Digest,
+        size: u64,
         range: std::ops::Range<u64>,
-    ) -> Result<Object> {
+    ) -> Result<BoxStream<Bytes>> {
+        let unknown = || blob_unknown(repository, digest);
+        if size <= SMALL {
+            // Less than a second look at the disk, for configs above all.
+            let content = self.content(digest, size).await?.ok_or_else(unknown)?;
+            let within =
+                |at: u64| usize::try_from(at).map_or(content.len(), |at| at.min(content.len()));
+            let (start, end) = (within(range.start), within(range.end));
+            let part = content.slice(start.min(end)..end);
+            return Ok(stream::once(async { Ok(part) }).boxed());
+        }
         let content = self.storage.open(&keys::content(digest), range).await?;
-        content.ok_or_else(|| blob_unknown(repository, digest))
+        Ok(content.ok_or_else(unknown)?.body)
+    }
+
+    /// All bytes of what is small, from memory if it was read before.
+    async fn content(&self, digest: &Digest, size: u64) -> Result<Option<Bytes>> {
+        if let Some(bytes) = self.cache.get(digest) {
+            return Ok(Some(bytes));
+        }
+        let content = self.storage.open(&keys::content(digest), 0..size).await?;
+        let Some(content) = content else {
+            return Ok(None);
+        };
+        let bytes = content.read(size).await?;
+        self.cache.insert(*digest, bytes.clone());
+        Ok(Some(bytes))
     }
 
     /// Makes content that is in the storage a blob of the repository.
@@ -211,20 +240,11 @@ impl Links {
         descriptor: &Descriptor,
     ) -> Result<Bytes> {
         let digest = descriptor.digest();
-        if let Some(bytes) = self.cache.get(digest) {
-            return Ok(bytes);
-        }
-        let range = 0..descriptor.size();
-        let content = self.storage.open(&keys::content(digest), range).await?;
-        let Some(content) = content else {
-            return Err(Error::ManifestUnknown {
-                repository: repository.to_string(),
-                name: digest.to_string(),
-            });
-        };
-        let bytes = content.read(descriptor.size()).await?;
-        self.cache.insert(*digest, bytes.clone());
-        Ok(bytes)
+        let content = self.content(digest, descriptor.size()).await?;
+        content.ok_or_else(|| Error::ManifestUnknown {
+            repository: repository.to_string(),
+            name: digest.to_string(),
+        })
     }
 
     /// Checks a manifest and stores it with some tags; returns its subject.

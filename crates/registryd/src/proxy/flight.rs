@@ -138,9 +138,9 @@ impl Flight {
             }
             let content = self
                 .links
-                .open_blob(&self.repository, self.digest(), range.clone())
+                .open_blob(&self.repository, self.digest(), self.size(), range.clone())
                 .await?;
-            return Ok((content.body, range.end));
+            return Ok((content, range.end));
         }
     }
 

@@ -77,7 +77,10 @@ pub(super) async fn get(
         }
         if !head {
             let content = match content {
-                Arrival::Landed(_) => app.links.open_blob(&route.local, digest, range).await?.body,
+                Arrival::Landed(_) => {
+                    let links = &app.links;
+                    links.open_blob(&route.local, digest, size, range).await?
+                }
                 Arrival::Coming(flight) => flight.read(range),
             };
             *response.body_mut() = Body::from_stream(content);

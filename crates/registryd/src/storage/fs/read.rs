@@ -14,7 +14,7 @@ use super::{Meta, is_missing, meta};
 /// Bytes that come along with opening, so that a manifest or config takes one step.
 const FIRST: u64 = 128 << 10;
 /// Bytes of each further step.
-const CHUNK: u64 = 256 << 10;
+const CHUNK: u64 = 512 << 10;
 
 /// A file that is open at a range, with the first bytes read.
 pub(super) struct Opened {
