@@ -22,6 +22,7 @@ pub const PASSWORD: &str = "s3cret pass";
 pub struct Nginx {
     child: Child,
     port: u16,
+    scheme: &'static str,
     folder: TempDir,
 }
 
@@ -31,6 +32,18 @@ impl Nginx {
     /// # Panics
     /// If it does not start.
     pub fn start(program: &str) -> Self {
+        Self::start_as(program, None)
+    }
+
+    /// Starts nginx on a free port, with TLS by `server.pem` and `server.key` in a folder.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_with_tls(program: &str, certificate: &Path) -> Self {
+        Self::start_as(program, Some(certificate))
+    }
+
+    fn start_as(program: &str, certificate: Option<&Path>) -> Self {
         let folder = tempfile::tempdir().expect("there is a folder for temporary files");
         fs::create_dir(folder.path().join("root")).expect("the folder is empty");
         let password = format!("{USER}:{{PLAIN}}{PASSWORD}\n");
@@ -39,10 +52,15 @@ impl Nginx {
         for _ in 0..20 {
             let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
             let port = port.expect("the loopback interface has ports").port();
-            if let Some(child) = start(program, folder.path(), port) {
+            if let Some(child) = start(program, folder.path(), port, certificate) {
                 return Self {
                     child,
                     port,
+                    scheme: if certificate.is_some() {
+                        "https"
+                    } else {
+                        "http"
+                    },
                     folder,
                 };
             }
@@ -50,9 +68,9 @@ impl Nginx {
         panic!("there is no port for nginx")
     }
 
-    /// `http://127.0.0.1:<port>`.
+    /// `http://127.0.0.1:<port>`, or `https`.
     pub fn base(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// The files.
@@ -89,8 +107,15 @@ impl Drop for Nginx {
 }
 
 /// Starts it; none if the port is taken.
-fn start(program: &str, folder: &Path, port: u16) -> Option<Child> {
+fn start(program: &str, folder: &Path, port: u16, certificate: Option<&Path>) -> Option<Child> {
     let at = folder.display();
+    let (flag, tls) = match certificate.map(Path::display) {
+        Some(tls) => (
+            " ssl",
+            format!("ssl_certificate {tls}/server.pem;\n    ssl_certificate_key {tls}/server.key;"),
+        ),
+        None => ("", String::new()),
+    };
     let config = format!(
         "daemon off;
 master_process off;
@@ -106,7 +131,8 @@ http {{
   uwsgi_temp_path {at}/uwsgi;
   scgi_temp_path {at}/scgi;
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}{flag};
+    {tls}
     root {at}/root;
     auth_basic repository;
     auth_basic_user_file {at}/htpasswd;

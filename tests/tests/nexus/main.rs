@@ -4,6 +4,7 @@
 mod client;
 mod maven;
 mod package;
+mod publish;
 
 use std::{
     path::Path,
