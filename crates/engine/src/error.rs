@@ -385,7 +385,7 @@ impl From<Error> for ocicore::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, fmt::Write as _, mem};
+    use ocicore::conformance::errors;
 
     use super::*;
 
@@ -524,18 +524,9 @@ mod tests {
     #[test]
     fn each_error_says_what_is_wrong_and_what_to_do() {
         let all = all();
-        let kinds: HashSet<_> = all.iter().map(mem::discriminant).collect();
-        let declared = include_str!("error.rs")
-            .matches(concat!("#[", "error("))
-            .count();
-        assert_eq!(kinds.len(), declared, "a kind of error has no sample");
-        let mut shown = String::new();
-        for error in &all {
-            writeln!(shown, "{:?}: {error}", error.class()).unwrap();
-            if let Some(hint) = error.hint() {
-                writeln!(shown, "    {hint}").unwrap();
-            }
-        }
+        let shown = errors::shown(&all, include_str!("error.rs"), |error| {
+            (error.class(), error.hint())
+        });
         insta::assert_snapshot!(shown);
     }
 }

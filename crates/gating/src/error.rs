@@ -217,7 +217,7 @@ fn files(faults: &[Fault]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, fmt::Write as _, mem};
+    use ocicore::conformance::errors;
 
     use super::*;
 
@@ -262,19 +262,9 @@ mod tests {
             },
             Error::Random(getrandom::Error::UNSUPPORTED),
         ];
-        let kinds: HashSet<_> = all.iter().map(mem::discriminant).collect();
-        // Attributes of variants are indented.
-        let declared = include_str!("error.rs")
-            .matches(concat!("\n    #[", "error("))
-            .count();
-        assert_eq!(kinds.len(), declared, "a kind of error has no sample");
-        let mut shown = String::new();
-        for error in &all {
-            writeln!(shown, "{:?}: {error}", error.class()).unwrap();
-            if let Some(hint) = error.hint() {
-                writeln!(shown, "    {hint}").unwrap();
-            }
-        }
+        let shown = errors::shown(&all, include_str!("error.rs"), |error| {
+            (error.class(), error.hint())
+        });
         insta::assert_snapshot!(shown);
     }
 }

@@ -16,6 +16,7 @@
 #![expect(clippy::unwrap_used, reason = "a suite fails by its panics")]
 
 mod blobs;
+pub mod errors;
 mod fixture;
 mod manifests;
 pub mod peer;
