@@ -30,9 +30,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         .arg(workspace::root().join("Cargo.toml"))
         .arg("--")
         .args(args);
-    // What the user says about a peer is stronger than what was found. Info-ZIP and gzip take
+    // What the user says about a peer is stronger than what was found. Info-ZIP, gzip and pigz take
     // variables of their names for options, so that they are found by PATH.
-    const OPTIONS: [&str; 3] = ["GZIP", "UNZIP", "ZIP"];
+    const OPTIONS: [&str; 4] = ["GZIP", "PIGZ", "UNZIP", "ZIP"];
     for (key, value) in peers::environment()? {
         if env::var_os(&key).is_none() && !OPTIONS.contains(&key.as_str()) {
             command.env(key, value);
