@@ -200,10 +200,7 @@ impl AtomicFile {
     /// If the directory cannot be made or written.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let directory = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
+        let directory = crate::layout::directory_of(path);
         let create = || {
             fs::create_dir_all(directory)?;
             tempfile::Builder::new()

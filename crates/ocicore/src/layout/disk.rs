@@ -88,10 +88,18 @@ pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<
     file.as_file()
         .set_permissions(fs::Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     fs::create_dir_all(directory)?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(directory)?.sync_all()
+}
+
+/// Where a file lies; that of `image.tar` is `.`, for nothing can be opened by an empty path.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 pub(super) fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
@@ -112,4 +120,16 @@ pub(super) fn starts_like_json(path: &Path, limit: u64) -> bool {
             && file.read_exact(&mut first).is_ok()
             && matches!(first[0], b'{' | b' ' | b'\n' | b'\t' | b'\r')
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_lies_somewhere() {
+        for (file, directory) in [("a.tar", "."), ("./a.tar", "."), ("b/a.tar", "b"), ("/a", "/")] {
+            assert_eq!(directory_of(Path::new(file)), Path::new(directory), "{file}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ use crate::{
     sniff_media_type,
 };
 
-pub(crate) use disk::persist;
+pub(crate) use disk::{directory_of, persist};
 
 /// Annotation of a root's name (image-spec annotations.md).
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
