@@ -128,8 +128,17 @@ mod tests {
 
     #[test]
     fn each_file_lies_somewhere() {
-        for (file, directory) in [("a.tar", "."), ("./a.tar", "."), ("b/a.tar", "b"), ("/a", "/")] {
-            assert_eq!(directory_of(Path::new(file)), Path::new(directory), "{file}");
+        for (file, directory) in [
+            ("a.tar", "."),
+            ("./a.tar", "."),
+            ("b/a.tar", "b"),
+            ("/a", "/"),
+        ] {
+            assert_eq!(
+                directory_of(Path::new(file)),
+                Path::new(directory),
+                "{file}"
+            );
         }
     }
 }
