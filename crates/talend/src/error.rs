@@ -33,7 +33,7 @@ pub enum Error {
     /// A job's name or version cannot be part of a path in an image.
     #[error("{what} `{value}` cannot be used: {expected}")]
     Name {
-        /// `job name`, `job version` or `parent directory`.
+        /// `job name`, `job version`, `parent directory`, `user` and so on.
         what: &'static str,
         /// The name or version.
         value: String,
@@ -234,6 +234,7 @@ impl Error {
             Self::Job { source, .. } => source.class(),
             Self::Cancelled => Class::Cancelled,
             Self::Busy { .. } => Class::Conflict,
+            Self::UnsafeLaunchers { .. } => Class::Unsupported,
             Self::File { source, .. } => match source.kind() {
                 ErrorKind::NotFound => Class::NotFound,
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Class::Denied,

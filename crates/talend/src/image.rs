@@ -83,11 +83,11 @@ pub(crate) fn application_env(
     env
 }
 
-/// The labels of an image with several jobs.
+/// The labels of an image with several jobs, each with the name of its entry point.
 pub(crate) fn application_labels(
     name: &str,
     version: Option<&str>,
-    jobs: &[&Job],
+    jobs: &[(&Job, &str)],
 ) -> BTreeMap<String, String> {
     let mut labels =
         BTreeMap::from([("org.opencontainers.image.title".to_owned(), name.to_owned())]);
@@ -97,10 +97,12 @@ pub(crate) fn application_labels(
             version.to_owned(),
         );
     }
+    let entrypoints: Vec<&str> = jobs.iter().map(|(_, entrypoint)| *entrypoint).collect();
     let jobs: Vec<String> = jobs
         .iter()
-        .map(|job| format!("{}:{}", job.name, job.version))
+        .map(|(job, _)| format!("{}:{}", job.name, job.version))
         .collect();
     labels.insert("talend.jobs".to_owned(), jobs.join(","));
+    labels.insert("talend.entrypoints".to_owned(), entrypoints.join(","));
     labels
 }

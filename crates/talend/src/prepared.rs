@@ -53,6 +53,13 @@ impl Prepared {
                 expected: "expected an absolute path",
             });
         }
+        if !is_user(&options.user) {
+            return Err(Error::Name {
+                what: "user",
+                value: options.user.clone(),
+                expected: "expected `USER` or `USER:GROUP`, as names or numbers",
+            });
+        }
         let job = Job::discover(&tree, file_name)?;
         let original = Original::take(&mut tree, options.signed_files)?;
         let mut edited = Edited::edit(cx, &mut tree, &job, options)?;
@@ -167,6 +174,18 @@ impl Prepared {
             directory: wrapper::context_directory(&options.parent),
             variables: context::variable_names(&self.contexts),
         })
+    }
+}
+
+/// Whether an image's config may have it (image-spec §config, `User`).
+fn is_user(text: &str) -> bool {
+    let is_name = |name: &str| {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        !name.is_empty() && !name.starts_with('-') && name.bytes().all(good)
+    };
+    match text.split_once(':') {
+        Some((user, group)) => is_name(user) && is_name(group),
+        None => is_name(text),
     }
 }
 

@@ -218,7 +218,7 @@ impl<'s> Merging<'s> {
         let default = self.spec.default.clone().or(only);
         let mut tree = self.shared;
         let mut placed_jobs = Vec::new();
-        let mut scripts = Vec::new();
+        let mut scripts: Vec<(String, String)> = Vec::new();
         let mut warnings = Vec::new();
         let mut digests = Digests::new();
         let mut image = ImageConfig {
@@ -281,7 +281,18 @@ impl<'s> Merging<'s> {
                 options.parent
             ));
         }
-        let jobs: Vec<&Job> = placed_jobs.iter().map(|placed| &placed.job).collect();
+        if options.entrypoint == Entrypoint::Exec && placed_jobs.len() > 1 {
+            warnings.push(format!(
+                "`/{}/bin` needs a shell: on a base without one only the default is started",
+                options.parent
+            ));
+        }
+        let names = scripts.iter().map(|(name, _)| name.as_str());
+        let jobs: Vec<(&Job, &str)> = placed_jobs
+            .iter()
+            .map(|placed| &placed.job)
+            .zip(names)
+            .collect();
         image.labels =
             image::application_labels(&self.spec.name, self.spec.version.as_deref(), &jobs);
         tree.prefix(&application)?;

@@ -213,7 +213,7 @@ fn jar_version(tree: &Tree, name: &str) -> Option<String> {
 /// Names go into paths, which launchers use unquoted.
 pub(crate) fn check_name(what: &'static str, value: &str) -> Result<()> {
     let good = |c: char| c.is_alphanumeric() || "_.-".contains(c);
-    if value.chars().all(good) && !value.starts_with(['.', '-']) {
+    if !value.is_empty() && value.chars().all(good) && !value.starts_with(['.', '-']) {
         return Ok(());
     }
     Err(Error::Name {

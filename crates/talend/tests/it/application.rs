@@ -322,6 +322,11 @@ fn each_job_has_its_context_and_entry_point() {
     assert_eq!(image.entrypoint[0], "java");
     assert_eq!(image.entrypoint.last().unwrap(), "--context=Production");
     assert_eq!(image.working_dir, "/talend/orders/load");
+    assert_eq!(image.labels["talend.entrypoints"], "load,nightly");
+    assert_eq!(
+        application.plan.warnings,
+        ["`/talend/bin` needs a shell: on a base without one only the default is started"],
+    );
     let tree = application.into_image_tree().unwrap();
     assert!(text(&tree, "talend/bin/load").contains("--context=Production"));
     assert!(!text(&tree, "talend/bin/nightly").contains("--context="));
@@ -351,6 +356,7 @@ fn every_message() {
         &orders,
     ));
     all.push_str(&fails(vec![input("a").with_entrypoint("../a")], &orders));
+    all.push_str(&fails(vec![input("a").with_entrypoint("")], &orders));
     all.push_str(&fails(
         vec![input("a")],
         &MergeSpec::new("orders").with_default("b"),

@@ -45,6 +45,7 @@ fn every_message() {
     let unknown = ConvertOptions::default().with_context("Prod");
     let prefix = ConvertOptions::default().with_context_from_env("a-b");
     let volume = ConvertOptions::default().with_volume("out");
+    let users = ["a b", "1:", ""].map(|user| ConvertOptions::default().with_user(user));
     let cases = [
         ("empty", Tree::new(), &plain),
         ("bundle", tree(&[("OSGI-INF/a.xml", "")]), &plain),
@@ -111,6 +112,9 @@ fn every_message() {
         ("no such context", job(), &unknown),
         ("prefix", job(), &prefix),
         ("volume", job(), &volume),
+        ("user with a blank", job(), &users[0]),
+        ("no group", job(), &users[1]),
+        ("no user", job(), &users[2]),
         (
             "bad context",
             with(
