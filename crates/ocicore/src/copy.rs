@@ -18,8 +18,9 @@
 //! # }
 //! ```
 
+mod graph;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
     ops::Range,
     path::Path,
     sync::{
@@ -32,6 +33,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Serialize, Serializer};
 
+use self::graph::Graph;
 use crate::{
     Blob, BoxStream, Class, Cx, Descriptor, Digest, ImageSource, ImageStore, Name, Place,
     RawManifest, Repository, Result, Stored, Tag, Task,
@@ -91,7 +93,7 @@ impl Options {
         self
     }
 
-    /// Moves so many blobs at once; 6 by default.
+    /// Reads so many manifests and moves so many blobs at once; 6 by default.
     pub fn with_jobs(mut self, jobs: usize) -> Self {
         self.jobs = jobs.max(1);
         self
@@ -195,8 +197,7 @@ pub async fn plan(
     roots: &[Root],
     options: &Options,
 ) -> Result<Plan> {
-    let mut graph = Graph::default();
-    let mut present = Vec::new();
+    let (mut present, mut wanted) = (Vec::new(), Vec::new());
     for root in roots {
         let known = match &root.from {
             Name::Digest(digest) => Some(*digest),
@@ -215,14 +216,17 @@ pub async fn plan(
             present.push(manifest.descriptor().clone());
             continue;
         }
-        graph
-            .add(cx, source, manifest, Some(root.tags.clone()), options)
-            .await?;
+        wanted.push((manifest, root.tags.clone()));
     }
+    let graph = Graph::read(cx, source, wanted.iter().map(|(root, _)| root), options).await?;
+    let roots = wanted
+        .iter()
+        .map(|(root, tags)| (*root.digest(), tags.clone()));
+    let order = graph.order(roots.collect());
     Ok(Plan {
         present,
-        blobs: graph.blobs.into_values().collect(),
-        manifests: graph.levels.into_values().collect(),
+        blobs: order.blobs.into_values().collect(),
+        manifests: order.levels.into_values().collect(),
         jobs: options.jobs,
     })
 }
@@ -320,97 +324,6 @@ async fn is_there(cx: &Cx, sink: &dyn ImageStore, tags: &[Tag], digest: &Digest)
         }
     }
     Ok(true)
-}
-
-/// Everything below the roots, each thing once.
-#[derive(Default)]
-struct Graph {
-    blobs: BTreeMap<Digest, Descriptor>,
-    /// Manifests by their height above the leaves.
-    levels: BTreeMap<usize, Vec<Step>>,
-    heights: BTreeMap<Digest, usize>,
-    /// Manifests on the way from the root, against circles, which only a broken hash allows.
-    open: BTreeSet<Digest>,
-}
-
-impl Graph {
-    /// Adds a manifest with all below it, and returns its height.
-    async fn add(
-        &mut self,
-        cx: &Cx,
-        source: &dyn ImageSource,
-        manifest: RawManifest,
-        tags: Option<Vec<Tag>>,
-        options: &Options,
-    ) -> Result<usize> {
-        cx.check()?;
-        let digest = *manifest.digest();
-        if let Some(&height) = self.heights.get(&digest) {
-            self.retag(&digest, height, tags);
-            return Ok(height);
-        }
-        self.open.insert(digest);
-        let links = manifest.links()?;
-        for blob in links.blobs() {
-            // Their owner forbids to distribute them, and says where they are.
-            if blob.media_type().is_nondistributable() && !blob.urls().is_empty() {
-                continue;
-            }
-            self.blobs
-                .entry(*blob.digest())
-                .or_insert_with(|| blob.clone());
-        }
-        let mut height = 0;
-        for child in &links.manifests {
-            let below = self.add_named(cx, source, child.digest(), options).await?;
-            height = height.max(below.map_or(0, |below| below + 1));
-        }
-        self.heights.insert(digest, height);
-        self.levels
-            .entry(height)
-            .or_default()
-            .push(Step { manifest, tags });
-        self.open.remove(&digest);
-        if options.referrers == Referrers::Carried {
-            for referrer in source.referrers(cx, &digest).await? {
-                self.add_named(cx, source, referrer.digest(), options)
-                    .await?;
-            }
-        }
-        Ok(height)
-    }
-
-    /// None if it is on the way to itself.
-    async fn add_named(
-        &mut self,
-        cx: &Cx,
-        source: &dyn ImageSource,
-        digest: &Digest,
-        options: &Options,
-    ) -> Result<Option<usize>> {
-        if self.open.contains(digest) {
-            return Ok(None);
-        }
-        if let Some(&height) = self.heights.get(digest) {
-            return Ok(Some(height));
-        }
-        let manifest = source.manifest(cx, &Name::Digest(*digest)).await?;
-        Box::pin(self.add(cx, source, manifest, None, options))
-            .await
-            .map(Some)
-    }
-
-    /// A manifest that is a root twice, or a child and a root.
-    fn retag(&mut self, digest: &Digest, height: usize, tags: Option<Vec<Tag>>) {
-        let steps = self.levels.entry(height).or_default();
-        if let Some(step) = steps
-            .iter_mut()
-            .find(|step| step.manifest.digest() == digest)
-            && let Some(tags) = tags
-        {
-            step.tags.get_or_insert_default().extend(tags);
-        }
-    }
 }
 
 /// Counts what is read, as progress.
