@@ -101,16 +101,23 @@ pub fn contexts(tree: &Tree, job: &Job) -> Result<Vec<Context>> {
 }
 
 /// Checks that the chosen context is there, and gives variables of it the other values of the
-/// options; of the context that the launcher asks for if none is chosen.
-pub(crate) fn apply(tree: &mut Tree, job: &Job, options: &ConvertOptions) -> Result<()> {
+/// options; of the context that the launcher asks for if none is chosen. Returns what a person should
+/// know.
+pub(crate) fn apply(tree: &mut Tree, job: &Job, options: &ConvertOptions) -> Result<Vec<String>> {
     let chosen = options.context.as_deref();
     let chosen = chosen.map(|name| choose(job, name)).transpose()?;
     if options.overrides.iter().next().is_some() {
         let default = || choose(job, job.default_context().unwrap_or("Default"));
         let file = chosen.map_or_else(default, Ok)?;
+        let before = contexts(tree, job)?;
         override_values(tree, file, &options.overrides)?;
+        let known = variable_names(&before);
+        let names = options.overrides.iter().map(|value| value.key.as_str());
+        let new = names.filter(|name| !known.contains(name));
+        let warning = |name| format!("`{name}` gets a value, but no context of the job has it");
+        return Ok(new.map(warning).collect());
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// The job's own context of that name.

@@ -146,7 +146,8 @@ pub fn inspect(
     let mut tree = tree.clone();
     let original = Original::take(&mut tree, options.signed_files)?;
     let mut edited = Edited::edit(cx, &mut tree, &job, options)?;
-    context::apply(&mut tree, &job, options)?;
+    let warnings = context::apply(&mut tree, &job, options)?;
+    edited.report.warnings.extend(warnings);
     if let Some(original) = original {
         let (signed, warnings) = original.compare(&tree)?;
         edited.report.signed = Some(signed);

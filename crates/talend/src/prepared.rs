@@ -67,7 +67,8 @@ impl Prepared {
         if let Some(metadata) = tree.metadata_mut(&job.launcher) {
             metadata.mode = 0o755;
         }
-        context::apply(&mut tree, &job, options)?;
+        let warnings = context::apply(&mut tree, &job, options)?;
+        edited.report.warnings.extend(warnings);
         let contexts = context::contexts(&tree, &job)?;
         edited.report.warnings.extend(context::secrets(&contexts));
         if options.context_from_env.is_some() {

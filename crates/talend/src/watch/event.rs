@@ -53,6 +53,13 @@ pub enum Event<T> {
         /// Whether it is tried again as it is; else when it changes.
         again: bool,
     },
+    /// A zip has failed in an earlier watch, and has not changed since.
+    StillFailed {
+        /// Its path in the folder.
+        path: String,
+        /// Why.
+        error: String,
+    },
     /// Something in the folder, or itself (`path` is empty), cannot be read. It is said once.
     Unreadable {
         /// The path in the folder.
@@ -106,6 +113,7 @@ impl Fault {
 pub struct Summary {
     /// Number of zips that were processed.
     pub done: u64,
-    /// Zips that failed last, with the reason, by their paths in the folder.
+    /// Zips in the folder that failed last, in this watch or an earlier one, with the reason, by their
+    /// paths in it.
     pub failed: BTreeMap<String, String>,
 }

@@ -80,8 +80,9 @@ where
             why_not: noticing.why_not.clone(),
         });
         // Where it fails, the threads are still waited for at the end of the scope.
-        let result = running.run(scope, pause);
-        result.map(|()| running.summary)
+        running.run(scope, pause)?;
+        running.summary.failed = running.tracker.failed();
+        Ok(running.summary)
     })
 }
 
@@ -167,9 +168,13 @@ where
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        self.tracker
+        let failed = self
+            .tracker
             .look(now, &seen.files, |path, stamp| known(&state, path, stamp));
         drop(state);
+        for (path, error) in failed {
+            (self.observe)(Event::StillFailed { path, error });
+        }
         for path in self.tracker.settled(now) {
             let file = self.watch.spec.folder.join(&path);
             let whole = zip::open(self.cx, &file, &SizeLimits::default());
@@ -229,7 +234,6 @@ where
         match (settled, digest) {
             (Settled::Done(stamp), Some(digest)) => {
                 self.remember(&path, stamp, Some(digest), Outcome::Done)?;
-                self.summary.failed.remove(&path);
                 if known {
                     (self.observe)(Event::Known { path, digest });
                 } else if let Some(value) = value {
@@ -275,7 +279,6 @@ where
             transient: again != Again::No,
         };
         self.remember(path, stamp, digest, outcome)?;
-        self.summary.failed.insert(path.to_owned(), error.clone());
         (self.observe)(Event::Failed {
             path: path.to_owned(),
             error,

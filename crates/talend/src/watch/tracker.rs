@@ -111,13 +111,15 @@ impl Tracker {
         }
     }
 
-    /// Takes note of all files that are there. What is `known` of a file that is new here stays so.
+    /// Takes note of all files that are there. What is `known` of a file that is new here stays so;
+    /// returns those of which it is known that they failed, with the reason.
     pub(crate) fn look(
         &mut self,
         now: Moment,
         seen: &BTreeMap<String, Stamp>,
         known: impl Fn(&str, &Stamp) -> Option<Phase>,
-    ) {
+    ) -> Vec<(String, String)> {
+        let mut failed = Vec::new();
         for (path, tracked) in &mut self.files {
             if let (Phase::Taken { gone, .. }, None) = (&mut tracked.phase, seen.get(path)) {
                 *gone = true;
@@ -135,6 +137,9 @@ impl Tracker {
                     stamp: stamp.clone(),
                     phase: known(path, stamp).unwrap_or(fresh),
                 };
+                if let Phase::Failed { error, .. } = &tracked.phase {
+                    failed.push((path.clone(), error.clone()));
+                }
                 self.files.insert(path.clone(), tracked);
                 continue;
             };
@@ -149,6 +154,7 @@ impl Tracker {
                 phase => *phase = fresh,
             }
         }
+        failed
     }
 
     /// Files that nobody has written to for long enough to see whether they are whole.
@@ -280,6 +286,18 @@ impl Tracker {
             Phase::Failed { again, .. } => again.is_none(),
             _ => false,
         })
+    }
+
+    /// Files that failed last, with the reason.
+    pub(crate) fn failed(&self) -> BTreeMap<String, String> {
+        let failed = self
+            .files
+            .iter()
+            .filter_map(|(path, tracked)| match &tracked.phase {
+                Phase::Failed { error, .. } => Some((path.clone(), error.clone())),
+                _ => None,
+            });
+        failed.collect()
     }
 
     /// When there is something to do next, if no file changes and no work ends.

@@ -60,6 +60,7 @@ fn values_are_overridden_in_the_context_that_runs() {
     assert_eq!(
         default.plan.report.warnings,
         [
+            "`db_password` gets a value, but no context of the job has it",
             "`load/demo/load_0_1/contexts/Default.properties:3` has a value for `db_password`, which \
           everyone who gets the image can read"
         ]
