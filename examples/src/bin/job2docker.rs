@@ -5,10 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use examples::{
     Common, EXIT_CODES, Failure, Result, Shell, completions,
-    job2docker::{self, Build, Contexts, Deploy, Original, Package, Publish, Watched},
+    job2docker::{self, Build, Contexts, Deploy, Original, Package, Publish, Run, Watched},
     print, run,
 };
-use ocicore::{Class, Cx, Reference, SizeLimits};
+use ocicore::{Class, Cx, SizeLimits};
 use talend::ConvertOptions;
 
 /// Turns the zip of a Talend built job into a container image in which java is process 1.
@@ -59,7 +59,8 @@ a secret out of it, build with --context-from-env and give the value when the jo
 
 A zip is taken when it is whole and nobody writes to it. What failed is listed with its error, and
 tried again when it changes. After SIGINT and SIGTERM what has begun is finished; the exit code then
-is 0. With --once it is 6 if a zip has failed. With --json each event is a line.")]
+is 0. With --once it is 6 as long as a zip in the folder has failed, in this run or an earlier one.
+With --json each event is a line.")]
     Watch(Box<Watched>),
     /// Push an image, or load it into the engine, and start the job there or say how
     #[command(after_help = "Examples:
@@ -81,7 +82,15 @@ With --run the exit code is that of the job.")]
   job2docker package orders com/example 1.2-SNAPSHOT jobs.txt nexus.example.com
 
 The last one is the original's form: it publishes orders-1.2-SNAPSHOT.tgz to the repository
-`snapshots` of that Nexus. Nothing is written before all jobs are there and merged.")]
+`snapshots` of that Nexus. Nothing is written before all jobs are there and merged.
+
+A manifest has a job on each line: https://HOST/.../load-0.1.0.zip, com.example:load:0.1.0, or a
+file. In TOML it says more:
+  [application]
+  name = \"orders\"               # version, group, default (what the image starts)
+  [[job]]
+  coordinates = \"com.example:load:0.1.0\"   # or url, or file
+  context = \"Production\"        # and entrypoint, the name in /talend/bin")]
     Package(Box<Package>),
     /// Publish an archive to a Maven repository, or an image to a registry
     #[command(after_help = "Examples:
@@ -101,22 +110,12 @@ launcher; each change is shown as a diff. The exit code is 7 if one is unsafe.")
         zip: PathBuf,
     },
     /// Run an image of a job in the engine: its log, its signals, its exit code
-    #[command(after_help = "Example:
-  job2docker run hello:0.1 --context_param seconds=5 -- --context=Production")]
-    Run {
-        /// The image
-        image: Reference,
-        /// A context variable of the job
-        #[arg(
-            long = "context_param",
-            visible_alias = "context-param",
-            value_name = "NAME=VALUE"
-        )]
-        context: Vec<String>,
-        /// Arguments of the job
-        #[arg(last = true)]
-        args: Vec<String>,
-    },
+    #[command(after_help = "Examples:
+  job2docker run hello:0.1 --context_param seconds=5 -- --context=Production
+  job2docker run orders:1.2 --job load
+
+The exit code is that of the job.")]
+    Run(Run),
     /// Print completions for a shell
     Completions { shell: Shell },
 }
@@ -133,22 +132,7 @@ fn main() -> ExitCode {
         Command::Watch(command) => job2docker::watch_folder(&cx, common, *command).await,
         Command::Deploy(command) => job2docker::deploy_image(&cx, common, *command).await,
         Command::Inspect { zip } => inspect(&cx, common, zip).await,
-        Command::Run {
-            image,
-            context,
-            args,
-        } => {
-            let context = context
-                .into_iter()
-                .flat_map(|pair| ["--context_param".to_owned(), pair]);
-            // A context of its own: Ctrl-C is for the job, which ends by it.
-            job2docker::run_job(
-                &Cx::default(),
-                &image,
-                &args.into_iter().chain(context).collect::<Vec<_>>(),
-            )
-            .await
-        }
+        Command::Run(command) => job2docker::run_job(command).await,
         Command::Completions { shell } => {
             completions::<Arguments>(shell);
             Ok(())

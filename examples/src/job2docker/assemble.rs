@@ -1,6 +1,11 @@
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use ocicore::{Cx, Digest, FileBlob, Image, ImageBuilder, Layer, Platform, Repositories, copy};
+use ocicore::{
+    Class, Cx, Digest, FileBlob, Image, ImageBuilder, Layer, Platform, Repositories, copy,
+};
 use repack::{Tree, layer};
 use serde::Serialize;
 use talend::{
@@ -9,7 +14,7 @@ use talend::{
 };
 
 use super::OpenBase;
-use crate::{Place, Result, images::source_date_epoch};
+use crate::{Failure, Place, Result, images::source_date_epoch};
 
 /// How an image is split into layers. Closed: into several or not at all.
 #[derive(Clone, Debug)]
@@ -18,6 +23,16 @@ pub enum Layering {
     Split(LayerOptions),
     /// One layer with everything.
     One(Residue),
+}
+
+impl Layering {
+    /// What becomes of residue of the build.
+    pub fn residue(&self) -> Residue {
+        match self {
+            Self::Split(options) => options.residue,
+            Self::One(residue) => *residue,
+        }
+    }
 }
 
 impl Default for Layering {
@@ -60,11 +75,20 @@ impl LayerFiles {
     /// # Errors
     /// If content is not what its archive says, or the disk is full.
     pub fn write(cx: &Cx, layers: &[(String, Tree)]) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let cannot = |failure: Failure| {
+            let folder = std::env::temp_dir();
+            let failure = failure.context(format!("cannot write layers in `{}`", folder.display()));
+            match failure.class() {
+                Class::Exhausted => failure.with_hint("let TMPDIR be a directory with more room"),
+                _ => failure,
+            }
+        };
+        let folder = tempfile::tempdir().map_err(|error| cannot(error.into()))?;
         let mut files = Vec::new();
         for (at, (name, tree)) in layers.iter().enumerate() {
             let path = folder.path().join(format!("{at}.tar.gz"));
-            let written = repack::into_layer(cx, tree, &layer::Options::default(), &path)?;
+            let written = repack::into_layer(cx, tree, &layer::Options::default(), &path)
+                .map_err(|error| cannot(error.into()))?;
             let name = name.clone();
             files.push((WrittenLayer { name, written }, path));
         }
@@ -73,6 +97,20 @@ impl LayerFiles {
             _folder: folder,
         })
     }
+}
+
+/// Writes a tree as a tar.gz.
+///
+/// # Errors
+/// If content is not what its archive says, or the file cannot be written.
+pub fn write_archive(cx: &Cx, tree: &Tree, path: &Path) -> Result<layer::Written> {
+    let doing = || format!("cannot write `{}`", path.display());
+    if path.is_dir() {
+        let error = Failure::new(Class::Invalid, "it is a directory, expected a file");
+        return Err(error.context(doing()));
+    }
+    repack::into_layer(cx, tree, &layer::Options::default(), path)
+        .map_err(|error| Failure::from(error).context(doing()))
 }
 
 /// Names and trees of layers.

@@ -39,6 +39,19 @@ impl Base {
     }
 }
 
+impl Base {
+    /// What a user should know who builds an image on it.
+    pub fn warning(&self) -> Option<&'static str> {
+        match self {
+            Self::Scratch => Some(
+                "the image is built on nothing: it holds neither a shell nor java to run the \
+                 launcher",
+            ),
+            Self::Image(_) => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Base {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

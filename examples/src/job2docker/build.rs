@@ -4,12 +4,13 @@ use std::{
 };
 
 use ocicore::{Cx, Platform, Repositories, SizeLimits};
-use repack::{Mtime, Tree, layer, zip};
+use repack::{EntryPath, Mtime, Tree, layer, zip};
 use serde::Serialize;
 use talend::{ConvertOptions, Converted, Entrypoint, Job, Plan, convert, layers::Residue};
 
 use super::{
     ArchivePath, Base, LayerFiles, Layering, OpenBase, Target, WrittenImage, assemble, named,
+    write_archive,
 };
 use crate::{Failure, Place, Result, images::source_date_epoch};
 
@@ -65,6 +66,8 @@ pub struct Outcome {
     pub platform: String,
     /// Where the image goes.
     pub to: Vec<String>,
+    /// What only the build needed, so that the image lacks it.
+    pub left_out: Vec<EntryPath>,
     /// What surprises, beyond the report.
     pub warnings: Vec<String>,
     /// Where the archive goes.
@@ -168,8 +171,7 @@ fn write(
         if request.archive_residue == Residue::Drop {
             archive.drop_residue()?;
         }
-        let options = layer::Options::default();
-        outcome.tgz = Some(repack::into_layer(cx, &archive.tree, &options, path)?);
+        outcome.tgz = Some(write_archive(cx, &archive.tree, path)?);
     }
     if request.to.is_empty() {
         return Ok((outcome, None));
@@ -218,13 +220,12 @@ fn cannot_convert(zip: &Path) -> String {
 
 fn outcome(request: &Request, plan: Plan) -> Result<Outcome> {
     let base = base(request, &plan.job)?;
-    let mut warnings = Vec::new();
-    if base == Base::Scratch && !request.to.is_empty() {
-        warnings.push(
-            "the image is built on nothing: it holds neither a shell nor java to run the launcher"
-                .to_owned(),
-        );
-    }
+    let is_image = !request.to.is_empty();
+    let warnings = base.warning().filter(|_| is_image);
+    let left_out = match request.layers.residue() {
+        Residue::Drop if is_image => plan.residue.clone(),
+        _ => Vec::new(),
+    };
     let places = places(request, &plan.job)?;
     let archive = request.tgz.as_ref().map(|path| path.path(&plan.job));
     Ok(Outcome {
@@ -232,7 +233,8 @@ fn outcome(request: &Request, plan: Plan) -> Result<Outcome> {
         platform: request.platform.to_string(),
         to: places.iter().map(ToString::to_string).collect(),
         plan,
-        warnings,
+        left_out,
+        warnings: warnings.map(str::to_owned).into_iter().collect(),
         archive,
         tgz: None,
         written: None,

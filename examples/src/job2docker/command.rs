@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use clap::ArgGroup;
 use ocicore::{Cx, Platform};
 use talend::layers::Residue;
 
@@ -8,12 +9,13 @@ use crate::{Common, Result, print, registry};
 
 /// Options of `job2docker build`.
 #[derive(clap::Args, Debug)]
+#[command(group = ArgGroup::new("what").args(["to", "tgz", "dry_run"]).required(true).multiple(true))]
 pub struct Build {
     /// The built job
     zip: PathBuf,
     /// Where the image goes: docker://REF, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE,
     /// docker-daemon:REF; {job} and {version} stand for those of the job
-    #[arg(long, value_name = "TARGET", required_unless_present_any = ["tgz", "dry_run"])]
+    #[arg(long, value_name = "TARGET")]
     to: Vec<Target>,
     /// What the image is built on: a reference, `scratch`, or a place as for --to
     /// [default: a JRE that fits the job's Studio]

@@ -100,7 +100,10 @@ impl Conversion {
             SignedFilesName::Namespace => SignedFiles::Namespace,
             SignedFilesName::Drop => SignedFiles::Drop,
         };
-        let parent: EntryPath = self.parent.trim_start_matches('/').parse()?;
+        let parent = self.parent.trim_start_matches('/').parse::<EntryPath>();
+        let parent = parent.map_err(|error| {
+            Failure::from(error).context(format!("`{}` cannot be the parent", self.parent))
+        })?;
         let mut options = ConvertOptions::default()
             .with_layout(layout)
             .with_signed_files(signed_files)

@@ -8,6 +8,7 @@ mod command;
 mod contexts;
 mod conversion;
 mod deploy;
+mod entrypoint;
 mod hook;
 mod original;
 mod package;
@@ -18,7 +19,9 @@ mod target;
 mod watch;
 
 pub use access::{RepositoryArgument, Side, client};
-pub use assemble::{LayerFiles, Layering, WrittenImage, WrittenLayer, assemble, named};
+pub use assemble::{
+    LayerFiles, Layering, WrittenImage, WrittenLayer, assemble, named, write_archive,
+};
 pub use base::{Base, OpenBase};
 pub use build::{Outcome, Request, build, default_entrypoint, file_name, mtime, plan};
 pub use command::{Build, build_job};
@@ -30,6 +33,6 @@ pub use original::{Original, arguments, convert_as_original};
 pub use package::{Package, PublishLayoutName, package_jobs};
 pub use publish::{Publish, publish};
 pub use render::{render, render_inspection, render_report};
-pub use run::run_job;
+pub use run::{Run, run_job};
 pub use target::{ArchivePath, Target};
 pub use watch::{Watched, watch_folder};

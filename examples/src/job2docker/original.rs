@@ -11,13 +11,15 @@ use crate::{Common, Failure, Result, print, registry};
 
 /// The original's form `job2docker ZIP [TARGET_DIR [WORK_DIR]]`: writes `TARGET_DIR/<Job>.tgz`.
 #[derive(clap::Args, Debug)]
+#[command(override_usage = "job2docker [OPTIONS] ZIP [TARGET_DIR [WORK_DIR]]")]
 pub struct Original {
     /// The built job
     zip: PathBuf,
     /// Directory of the archive
-    #[arg(default_value = ".")]
+    #[arg(value_name = "TARGET_DIR", default_value = ".")]
     target: PathBuf,
     /// Where the original unpacks; nothing is unpacked here, so that it stays as it is
+    #[arg(value_name = "WORK_DIR")]
     work: Option<PathBuf>,
     /// Keep a launcher that cannot be rewritten, so that java does not get signals
     #[arg(long)]
@@ -51,7 +53,7 @@ pub async fn convert_as_original(cx: &Cx, common: Common, command: Original) -> 
     let Original { zip, target, .. } = command;
     if !target.is_dir() {
         let error = format!("there is no directory `{}`", target.display());
-        return Err(Failure::new(Class::NotFound, error));
+        return Err(Failure::new(Class::NotFound, error).with_hint("create it first"));
     }
     let name = file_name(&zip);
     let archive = target.join(format!("{}.tgz", talend::naming::archive_job(&name)));

@@ -18,8 +18,8 @@ pub fn render(outcome: &Outcome) -> String {
     if !outcome.to.is_empty() {
         line("base", &outcome.base);
         line("entry", &outcome.plan.image.entrypoint.join(" "));
-        for path in &outcome.plan.residue {
-            line("residue", path);
+        for path in &outcome.left_out {
+            line("left out", path);
         }
     }
     if let Some(path) = &outcome.archive {

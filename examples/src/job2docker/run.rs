@@ -6,23 +6,69 @@ use std::{
 use engine::{
     ContainerEngine,
     log::{Event, Log},
-    spec::{ContainerSpec, Signal},
+    spec::{ContainerSpec, ImageName, Signal},
 };
 use futures_util::{Stream, StreamExt, stream};
 use ocicore::{Cx, Reference};
 use tokio::signal::unix::SignalKind;
 
+use super::entrypoint::Jobs;
 use crate::{Failure, Result, connect};
+
+/// Options of `job2docker run`.
+#[derive(clap::Args, Debug)]
+pub struct Run {
+    /// The image
+    image: Reference,
+    /// The job to start, of an image with several
+    #[arg(long, value_name = "NAME")]
+    job: Option<String>,
+    /// A context variable of the job
+    #[arg(
+        long = "context_param",
+        visible_alias = "context-param",
+        value_name = "NAME=VALUE",
+        value_parser = context_param
+    )]
+    context: Vec<String>,
+    /// Arguments of the job
+    #[arg(last = true)]
+    args: Vec<String>,
+}
 
 /// Runs an image of a job in the engine, and waits for its end: its output is ours, SIGINT and
 /// SIGTERM are passed on to java, its exit code becomes ours.
 ///
 /// # Errors
-/// Those of the engine; [`Failure::exited`] if the job did not end well.
-pub async fn run_job(cx: &Cx, image: &Reference, args: &[String]) -> Result<()> {
+/// Those of the engine; if the image has no such job; [`Failure::exited`] if the job did not end
+/// well.
+pub async fn run_job(command: Run) -> Result<()> {
+    // A context of its own: Ctrl-C is for the job, which ends by it.
+    let cx = &Cx::default();
     let engine = connect(cx, "job2docker").await?;
-    let spec = ContainerSpec::new(image.clone()).command(args);
+    let name = ImageName::from(command.image.clone());
+    let found = engine.inspect_image(cx, &name).await?;
+    let jobs = Jobs {
+        labels: found.labels,
+        env: found.env,
+        entrypoint: found.entrypoint,
+    };
+    let context = command.context.into_iter();
+    let context = context.flat_map(|pair| ["--context_param".to_owned(), pair]);
+    let args = command.args.into_iter().chain(context);
+    let mut spec = ContainerSpec::new(command.image).command(args);
+    if let Some(path) = jobs.start(command.job.as_deref())? {
+        spec = spec.entrypoint([path]);
+    }
     run_container(cx, &engine, &spec).await
+}
+
+/// `NAME=VALUE`; what is no pair the job would ignore without a word.
+pub(super) fn context_param(text: &str) -> Result<String, &'static str> {
+    match text.split_once('=') {
+        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
+        _ => Err("expected `NAME=VALUE`"),
+    }
 }
 
 /// As [`run_job`], of any container.

@@ -161,11 +161,14 @@ fn a_folder_is_worked_off() {
 
     fs::remove_dir_all(place.at("out")).unwrap();
     let (code, events) = place.once(&to);
-    assert_eq!(
-        (code, events.len()),
-        (0, 1),
-        "a restart does nothing twice: {events:?}"
-    );
+    assert_eq!(events.len(), 3, "nothing is done twice: {events:?}");
+    let failed = ["bad_0.1.zip", "sample_job_0.1.zip"];
+    assert_eq!((code, paths(&events, "still_failed")), (6, failed.to_vec()));
+    for zip in failed {
+        fs::remove_file(place.at("jobs").join(zip)).unwrap();
+    }
+    let (code, events) = place.once(&to);
+    assert_eq!((code, events.len()), (0, 1), "{events:?}");
     let list = shown(PROGRAM, &["watch", "jobs", "--list"], place.0.path());
     insta::assert_snapshot!(list);
 }

@@ -159,6 +159,9 @@ fn variables(to: &Place, name: &Reference, digest: &Digest) -> Vec<(&'static str
 fn render(outcome: &Outcome) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "# {}@{}", outcome.to, outcome.digest);
+    if outcome.start.volumes.is_empty() {
+        text += "# What the job writes is gone with the container; --volumes DIR keeps it.\n";
+    }
     let writable = outcome.start.volumes.iter().any(|volume| !volume.read_only);
     if writable {
         text += "# The user of the image must be able to write to out, data and log.\n";

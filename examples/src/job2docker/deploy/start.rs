@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use engine::spec::ContainerSpec;
-use ocicore::{Class, Image, Reference};
+use ocicore::{Image, Reference};
 use serde::Serialize;
 
+use super::super::{entrypoint::Jobs, run::context_param};
 use crate::{Failure, Result};
 
 /// What a job reads: a directory of the image each.
@@ -42,7 +43,8 @@ pub(super) struct StartOptions {
     /// The job to start, of an image with several
     #[arg(long, value_name = "NAME")]
     pub(super) job: Option<String>,
-    /// Directory with `config`, `in`, `out`, `data` and `log`, which the job sees in /talend
+    /// Directory with `config`, `in`, `out`, `data` and `log`, which the job sees in /talend; without
+    /// it what the job writes is gone with the container
     #[arg(long, value_name = "DIR")]
     pub(super) volumes: Option<PathBuf>,
     /// User and group to run as [default: those of the image]
@@ -52,7 +54,8 @@ pub(super) struct StartOptions {
     #[arg(
         long = "context_param",
         visible_alias = "context-param",
-        value_name = "NAME=VALUE"
+        value_name = "NAME=VALUE",
+        value_parser = context_param
     )]
     pub(super) context: Vec<String>,
     /// Arguments of the job
@@ -63,9 +66,14 @@ pub(super) struct StartOptions {
 impl StartOptions {
     /// How `image`, which is called `name` where it runs, is started. Volumes are absolute.
     pub(super) fn start(&self, image: &Image, name: &Reference) -> Result<Start> {
-        let parent = variable(image, "JOB_PARENT_DIR").unwrap_or_else(|| "/talend".to_owned());
+        let config = image.config();
+        let jobs = Jobs {
+            labels: config.labels(),
+            env: config.env(),
+            entrypoint: config.entrypoint(),
+        };
         let volumes = match &self.volumes {
-            Some(directory) => volumes(&std::path::absolute(directory)?, &parent),
+            Some(directory) => volumes(&std::path::absolute(directory)?, jobs.parent()),
             None => Vec::new(),
         };
         let context = self.context.iter().cloned();
@@ -73,10 +81,7 @@ impl StartOptions {
         Ok(Start {
             image: name.to_string(),
             volumes,
-            entrypoint: match &self.job {
-                Some(job) => entrypoint(image, &parent, job)?,
-                None => None,
-            },
+            entrypoint: jobs.start(self.job.as_deref())?,
             user: self.user.clone(),
             arguments: self.args.iter().cloned().chain(context).collect(),
         })
@@ -164,33 +169,6 @@ fn volumes(directory: &Path, parent: &str) -> Vec<Volume> {
     inputs.chain(outputs).collect()
 }
 
-/// What starts a job of the image; nothing for the only one, which the image starts itself.
-fn entrypoint(image: &Image, parent: &str, job: &str) -> Result<Option<String>> {
-    let labels = image.config().labels();
-    if labels.contains_key("talend.jobs") {
-        return Ok(Some(format!("{parent}/bin/{job}")));
-    }
-    match labels.get("talend.job.name") {
-        Some(only) if only == job => Ok(None),
-        Some(only) => {
-            let error = format!("the image has no job `{job}`, only `{only}`");
-            Err(Failure::new(Class::NotFound, error))
-        }
-        None => {
-            let error = "the image was not made by job2docker: its labels name no job";
-            Err(Failure::new(Class::Invalid, error))
-        }
-    }
-}
-
-fn variable(image: &Image, name: &str) -> Option<String> {
-    let env = image.config().env();
-    let mut values = env.iter().filter_map(|variable| variable.split_once('='));
-    values
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value.to_owned())
-}
-
 /// User and group of `65532:65532` or `1000`.
 fn numbers(user: &str) -> Option<(u32, u32)> {
     let (user, group) = user.split_once(':').unwrap_or((user, user));
@@ -223,7 +201,7 @@ mod tests {
         let builder = ImageBuilder::scratch(&Platform::host()).env("JOB_PARENT_DIR", "/jobs");
         let labels = labels.iter();
         let builder = labels.fold(builder, |builder, (key, value)| builder.label(key, value));
-        builder.build().unwrap()
+        builder.entrypoint(["/jobs/bin/load"]).build().unwrap()
     }
 
     fn start(image: &Image, line: &str) -> Result<Start> {
@@ -234,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_start_is_a_command_for_the_shell() {
-        let several = image(&[("talend.jobs", "load:0.1,export:0.1")]);
+        let several = image(&[("talend.entrypoints", "load,export")]);
         let line =
             "--job export --volumes /srv/my's --user 1:2 --context_param a=$b -- --context=P";
         insta::assert_snapshot!(start(&several, line).unwrap().shell("podman"), @r"
@@ -245,18 +223,5 @@ mod tests {
             start(&several, "").unwrap().shell("docker"),
             "docker run --rm h.io/orders:1\n"
         );
-    }
-
-    #[test]
-    fn a_job_must_be_in_the_image() {
-        let one = image(&[("talend.job.name", "load")]);
-        assert_eq!(start(&one, "--job load").unwrap().entrypoint, None);
-        let error = start(&one, "--job other").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the image has no job `other`, only `load`"
-        );
-        let error = start(&image(&[]), "--job load").unwrap_err();
-        assert_eq!(error.class(), Class::Invalid);
     }
 }

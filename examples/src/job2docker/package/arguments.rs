@@ -10,7 +10,7 @@ use talend::{
 
 use super::lacking;
 use crate::{
-    Place, Result,
+    Failure, Place, Result,
     job2docker::{Base, Conversion, RepositoryArgument, Side, client},
 };
 
@@ -174,6 +174,12 @@ impl Wanted {
                 "give `--to TARGET`, `--tgz FILE`, `--publish ADDRESS` or `--dry-run`",
             ));
         }
+        if let Some(address) = &publish {
+            // What is no address is said before anything is fetched.
+            Repository::maven(address).map_err(|error| {
+                Failure::from(error).context(format!("cannot publish to `{address}`"))
+            })?;
+        }
         let manifest = manifest.map(PathBuf::from).or(command.manifest);
         Ok(Self {
             manifest: manifest.unwrap_or_else(|| PathBuf::from("job_manifest.cfg")),
@@ -247,7 +253,7 @@ impl Unit {
         let coordinates = format!("{group}:{}:{}", self.app, self.version);
         let coordinates: Coordinates = coordinates
             .parse()
-            .map_err(|error| crate::Failure::new(ocicore::Class::Invalid, error as String))?;
+            .map_err(|error| Failure::new(ocicore::Class::Invalid, error as String))?;
         let jobs = plan.jobs.iter().map(|placed| &placed.job);
         let jobs: Vec<_> = jobs
             .map(|job| format!("{} {}", job.name, job.version))

@@ -5,7 +5,6 @@ mod outcome;
 mod sources;
 
 use ocicore::{Class, Cx, Repositories};
-use repack::layer;
 use talend::{
     Entrypoint,
     application::{MergeSpec, Versions, merge},
@@ -16,6 +15,7 @@ use talend::{
 use super::{
     Base, LayerFiles, Layering, OpenBase, assemble, default_entrypoint, named,
     publish::{self, Archive},
+    write_archive,
 };
 use crate::{Common, Failure, Place, Result, print, registry};
 
@@ -39,6 +39,11 @@ pub async fn package_jobs(cx: &Cx, common: Common, command: Package) -> Result<(
 async fn package(cx: &Cx, registry: &dyn Repositories, wanted: &Wanted) -> Result<Outcome> {
     let manifest = read_manifest(wanted)?;
     let unit = wanted.unit(&manifest)?;
+    // A password is asked for before anything is done.
+    let target_client = match (&wanted.publish, wanted.dry_run) {
+        (Some(_), false) => Some(wanted.target_client()?),
+        _ => None,
+    };
     let sources = Sources::get(cx, wanted, &manifest).await?;
     let base = match (wanted.to.is_empty(), wanted.dry_run) {
         (false, false) => Some(open_base(cx, registry, wanted, &sources).await?),
@@ -62,7 +67,7 @@ async fn package(cx: &Cx, registry: &dyn Repositories, wanted: &Wanted) -> Resul
     let mut application = cx.blocking(move |cx| merge(&cx, inputs, &spec)).await?;
     let mut outcome = Outcome::new(&application.plan, &sources, wanted);
     if !wanted.to.is_empty() {
-        outcome.base = Some(choose_base(wanted, &sources)?.to_string());
+        outcome.built_on(&choose_base(wanted, &sources)?);
     }
     let mut target = None;
     if let Some(repository) = &wanted.publish {
@@ -84,8 +89,7 @@ async fn package(cx: &Cx, registry: &dyn Repositories, wanted: &Wanted) -> Resul
             outcome.dropped = application.drop_residue();
         }
         let (tree, path) = (application.tree.clone(), path.clone());
-        let options = layer::Options::default();
-        let written = cx.blocking(move |cx| repack::into_layer(&cx, &tree, &options, &path));
+        let written = cx.blocking(move |cx| write_archive(&cx, &tree, &path));
         outcome.tgz = Some(written.await?);
     }
     if let Some(base) = &base {
@@ -112,8 +116,8 @@ async fn package(cx: &Cx, registry: &dyn Repositories, wanted: &Wanted) -> Resul
         let written = assemble(cx, registry, base, platform, &config, files, (to, &name));
         outcome.written = Some(written.await?);
     }
-    if let (Some((repository, specs)), Some(path)) = (target, archive) {
-        let client = wanted.target_client()?;
+    if let (Some((repository, specs)), Some(path), Some(client)) = (target, archive, target_client)
+    {
         for spec in specs {
             let archive = Archive {
                 client: &client,

@@ -4,6 +4,7 @@ use repack::{EntryPath, layer};
 use serde::Serialize;
 use talend::{
     application::{ApplicationPlan, CollisionOutcome},
+    layers::Residue,
     nexus::{Origin, Published},
 };
 
@@ -11,7 +12,7 @@ use super::{
     Wanted,
     sources::{From, Sources},
 };
-use crate::job2docker::{WrittenImage, WrittenLayer, render_report};
+use crate::job2docker::{Base, WrittenImage, WrittenLayer, render_report};
 
 /// What is, or would be, done.
 #[derive(Debug, Serialize)]
@@ -22,13 +23,15 @@ pub(super) struct Outcome {
     /// Where each job came from.
     sources: Vec<From>,
     /// What the image is built on.
-    pub(super) base: Option<String>,
+    base: Option<String>,
     /// Where the image goes.
     to: Vec<String>,
     /// Where the archive goes.
     archive: Option<PathBuf>,
     /// The repository to which the archive is published.
     publish: Option<String>,
+    /// What only the build needed, so that the image lacks it; as paths in the archive.
+    left_out: Vec<EntryPath>,
     /// What the archive lacks of the jobs.
     pub(super) dropped: Vec<EntryPath>,
     /// The archive, once it is written.
@@ -46,6 +49,13 @@ impl Outcome {
             sources: sources.0.iter().map(|one| one.from.clone()).collect(),
             base: None,
             to: wanted.to.iter().map(ToString::to_string).collect(),
+            left_out: match wanted.conversion.layering().residue() {
+                Residue::Drop if !wanted.to.is_empty() => {
+                    let jobs = plan.jobs.iter();
+                    jobs.flat_map(|job| job.residue.iter().cloned()).collect()
+                }
+                _ => Vec::new(),
+            },
             archive: wanted.tgz.clone(),
             publish: wanted.publish.clone(),
             dropped: Vec::new(),
@@ -53,6 +63,12 @@ impl Outcome {
             written: None,
             published: Vec::new(),
         }
+    }
+
+    pub(super) fn built_on(&mut self, base: &Base) {
+        self.base = Some(base.to_string());
+        let warning = base.warning().map(str::to_owned);
+        self.plan.warnings.extend(warning);
     }
 }
 
@@ -80,7 +96,13 @@ pub(super) fn render(outcome: &Outcome) -> String {
     };
     if let Some(base) = &outcome.base {
         line("base", base);
-        line("starts", &plan.image.entrypoint.join(" "));
+        match plan.image.entrypoint.as_slice() {
+            [] => line("starts", &"nothing by itself"),
+            words => line("starts", &words.join(" ")),
+        }
+    }
+    for path in &outcome.left_out {
+        line("left out", path);
     }
     if let Some(path) = &outcome.archive {
         line("archive", &path.display());

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use clap::ValueEnum;
+use clap::{ArgGroup, ValueEnum};
 use ocicore::{Class, Cx, Platform};
 use talend::{
     layers::Residue,
@@ -23,11 +23,12 @@ use crate::{Common, Failure, Result, print, registry};
 
 /// Options of `job2docker watch`.
 #[derive(clap::Args, Debug)]
+#[command(group = ArgGroup::new("what").args(["to", "tgz", "list"]).required(true).multiple(true))]
 pub struct Watched {
     /// The folder; its directories are watched, too
     folder: PathBuf,
     /// Where images go, as for `build`; {job} must be in it
-    #[arg(long, value_name = "TARGET", required_unless_present_any = ["tgz", "list"])]
+    #[arg(long, value_name = "TARGET")]
     to: Vec<Target>,
     /// Where archives go; {job} must be in it
     #[arg(long, value_name = "FILE")]
@@ -122,7 +123,8 @@ pub async fn watch_folder(cx: &Cx, common: Common, command: Watched) -> Result<(
     let failed = summary?.failed.len();
     if command.once && failed > 0 {
         let error = format!("{failed} of the zips in the folder failed");
-        return Err(Failure::new(Class::Invalid, error).with_hint("`--list` tells why"));
+        let hint = "mend or remove them; `--list` tells what is wrong";
+        return Err(Failure::new(Class::Invalid, error).with_hint(hint));
     }
     Ok(())
 }

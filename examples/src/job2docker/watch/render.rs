@@ -44,6 +44,9 @@ pub(super) fn render(event: &Event<Processed>) -> Option<String> {
             };
             format!("failed    {path}: {error}{when}")
         }
+        Event::StillFailed { path, error } => {
+            format!("failed    {path}: {error}; it has not changed since")
+        }
         Event::Unreadable { path, error } if path.is_empty() => {
             format!("warning   the folder cannot be read: {error}")
         }
@@ -55,6 +58,9 @@ pub(super) fn render(event: &Event<Processed>) -> Option<String> {
 
 /// What is remembered, for people.
 pub(super) fn render_records(records: &BTreeMap<String, Record>) -> String {
+    if records.is_empty() {
+        return "nothing was done yet".to_owned();
+    }
     let mut text = String::new();
     for (path, record) in records {
         let _ = match &record.outcome {
