@@ -50,8 +50,19 @@ pub(crate) fn failed(error: Error) -> BoxStream<Bytes> {
     stream::once(std::future::ready(Err(error))).boxed()
 }
 
+/// All of a blob, [`verified`]; wrong content is blamed on where it came from, see
+/// [`Error::blamed_on`]. Nothing is read before the stream is polled.
+pub fn verified_blob(blob: &dyn Blob) -> BoxStream<Bytes> {
+    let descriptor = blob.descriptor();
+    let content = verified(blob.open(0..descriptor.size()), descriptor);
+    let origin = blob.origin().cloned();
+    content
+        .map_err(move |error| error.blamed_on(origin.as_ref()))
+        .boxed()
+}
+
 /// Passes a stream on and fails at its end, or as soon as it is too long, unless it has the size
-/// and digest that `descriptor` says.
+/// and digest that `descriptor` says. Whoever has a [`Blob`] takes [`verified_blob`].
 pub fn verified(content: BoxStream<Bytes>, descriptor: &Descriptor) -> BoxStream<Bytes> {
     let verifier = Verifier::new(descriptor);
     stream::try_unfold(
@@ -138,7 +149,7 @@ impl Verifier {
 /// Reads a small content whole, verified.
 ///
 /// # Errors
-/// [`Error::Limit`] if it says to be larger than `limit` bytes; as [`verified`] otherwise.
+/// [`Error::Limit`] if it says to be larger than `limit` bytes; as [`verified_blob`] otherwise.
 pub async fn read(blob: &dyn Blob, limit: u64) -> Result<Bytes> {
     let descriptor = blob.descriptor();
     if descriptor.size() > limit {
@@ -147,10 +158,9 @@ pub async fn read(blob: &dyn Blob, limit: u64) -> Result<Bytes> {
             limit,
         });
     }
-    let mut content = verified(blob.open(0..descriptor.size()), descriptor);
+    let mut content = verified_blob(blob);
     let mut whole = Vec::new();
-    let blame = |error: Error| error.blamed_on(blob.origin());
-    while let Some(chunk) = content.try_next().await.map_err(blame)? {
+    while let Some(chunk) = content.try_next().await? {
         whole.extend_from_slice(&chunk);
     }
     Ok(whole.into())

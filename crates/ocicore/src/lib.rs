@@ -28,7 +28,7 @@ mod reference;
 mod store;
 pub mod validate;
 
-pub use blob::{BytesBlob, Verifier, read, verified};
+pub use blob::{BytesBlob, Verifier, read, verified, verified_blob};
 #[cfg(feature = "rt")]
 pub use blocking::Reader;
 pub use cx::{Cancelled, Clock, Cx, Progress, Task, TaskId};

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     Blob, BoxStream, BytesBlob, Cx, Descriptor, Digest, Error, ImageSink, ImageSource, ImageStore,
-    Name, Place, RawManifest, Repositories, Repository, Result, Stored, Tag, blob, verified,
+    Name, Place, RawManifest, Repositories, Repository, Result, Stored, Tag, blob, verified_blob,
 };
 
 /// A store in memory: for tests, and for small content on its way.
@@ -105,11 +105,10 @@ impl ImageSink for Memory {
         if self.has_blob(cx, descriptor).await? {
             return Ok(Stored::Present);
         }
-        let mut content = verified(blob.open(0..descriptor.size()), descriptor);
+        let mut content = verified_blob(blob);
         let read = async {
             let mut whole = Vec::new();
-            let blame = |error: Error| error.blamed_on(blob.origin());
-            while let Some(chunk) = content.try_next().await.map_err(blame)? {
+            while let Some(chunk) = content.try_next().await? {
                 whole.extend_from_slice(&chunk);
             }
             Ok(whole)

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     Blob, Cx, Digest, Error, Image, ImageSource, MediaType, Memory, Name, Platform, Reader, Result,
-    copy, image::canonical, layout::REF_NAME, verified,
+    copy, image::canonical, layout::REF_NAME, verified_blob,
 };
 
 /// An image to write, and what to call it.
@@ -164,17 +164,10 @@ fn append(
             builder.append_data(&mut header, name, &bytes[..])
         }
         Content::Blob(blob) => {
-            let descriptor = blob.descriptor();
-            let size = descriptor.size();
+            let size = blob.descriptor().size();
             header.set_size(size);
             let task = cx.task("write", Some(size));
-            let content = verified(blob.open(0..size), descriptor);
-            builder
-                .append_data(&mut header, name, Reader::new(cx, content))
-                .map_err(|error| match error.downcast::<Error>() {
-                    Ok(error) => error.blamed_on(blob.origin()).into(),
-                    Err(error) => error,
-                })?;
+            builder.append_data(&mut header, name, Reader::new(cx, verified_blob(&**blob)))?;
             task.add(size).map_err(Error::from)?;
             Ok(())
         }

@@ -280,10 +280,8 @@ impl Push<'_> {
 
     /// Fails with the source's fault if its content is not what its descriptor says.
     async fn verify_source(&self) -> Result<()> {
-        let descriptor = self.blob.descriptor();
-        let mut content = ocicore::verified(self.blob.open(0..descriptor.size()), descriptor);
-        let blame = |error: ocicore::Error| error.blamed_on(self.blob.origin());
-        while content.try_next().await.map_err(blame)?.is_some() {}
+        let mut content = ocicore::verified_blob(self.blob);
+        while content.try_next().await?.is_some() {}
         Ok(())
     }
 
