@@ -9,6 +9,7 @@ use reqwest::{
     Method,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
+use tracing::Instrument;
 use url::Url;
 
 use crate::{
@@ -87,11 +88,12 @@ impl RegistryStore {
         subject: impl fmt::Display,
         work: impl Future<Output = Result<T>>,
     ) -> ocicore::Result<T> {
+        let span = tracing::debug_span!("registry", action, %subject, repository = %self.name);
         let work = async {
             work.await
                 .map_err(|error| error.into_port(action, subject, &self.name))
         };
-        cx.or_cancelled(work).await
+        cx.or_cancelled(work.instrument(span)).await
     }
 
     /// The repository of an origin from which a blob can be mounted here, else this one: it may

@@ -85,6 +85,30 @@ async fn a_token_is_got_once_for_all() {
 }
 
 #[tokio::test]
+async fn tokens_are_kept_by_what_they_allow() {
+    let fake = tokens(300, |_| false).await;
+    let registry = quick().build();
+    for _ in 0..2 {
+        for path in ["a/b", "a/c"] {
+            let name = format!("{}/{path}", fake.host).parse().unwrap();
+            pull(&registry.repository(&name).unwrap()).await.unwrap();
+        }
+    }
+    let seen = fake.requests();
+    let scopes = |token: &str| {
+        let with = format!("Bearer {token}");
+        let sent = seen
+            .iter()
+            .filter(|r| r.header("authorization") == Some(&with));
+        sent.map(Request::line).collect::<Vec<_>>()
+    };
+    assert_eq!(scopes("t0"), ["GET /v2/a/b/manifests/v1"; 2]);
+    assert_eq!(scopes("t1"), ["GET /v2/a/c/manifests/v1"; 2]);
+    let asked = seen.iter().filter(|r| r.target.starts_with("/token"));
+    assert_eq!(asked.count(), 2);
+}
+
+#[tokio::test]
 async fn a_token_is_renewed_before_it_expires() {
     // A life of one second is at its end after 0.8 s.
     let fake = tokens(1, |_| false).await;

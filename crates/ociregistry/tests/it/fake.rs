@@ -9,6 +9,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     task::JoinHandle,
 };
 
@@ -119,6 +120,8 @@ impl Reply {
 pub(crate) struct Fake {
     pub(crate) host: String,
     seen: Arc<Mutex<Vec<Request>>>,
+    /// One permit for each connection that its client closed while the server was silent.
+    closed: Arc<Semaphore>,
     task: JoinHandle<()>,
 }
 
@@ -127,23 +130,44 @@ impl Fake {
     pub(crate) async fn new(
         reply: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
+        Self::deaf("", reply).await
+    }
+
+    /// As [`Fake::new`], but of requests of one method it takes the head only.
+    pub(crate) async fn deaf(
+        method: &'static str,
+        reply: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (reply, all) = (Arc::new(reply), Arc::clone(&seen));
+        let closed = Arc::new(Semaphore::new(0));
+        let closing = Arc::clone(&closed);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (reply, all) = (Arc::clone(&reply), Arc::clone(&all));
-                connections.spawn(serve(stream, move |request: Request| {
+                let reply = move |request: Request| {
                     let mut all = all.lock().unwrap();
                     let reply = reply(&request, all.len());
                     all.push(request);
                     reply
-                }));
+                };
+                connections.spawn(serve(stream, method, Arc::clone(&closing), reply));
             }
         });
-        Self { host, seen, task }
+        Self {
+            host,
+            seen,
+            closed,
+            task,
+        }
+    }
+
+    /// Waits until the client has closed a connection on which the server is silent.
+    pub(crate) async fn closed(&self) {
+        self.closed.acquire().await.unwrap().forget();
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
@@ -162,9 +186,23 @@ impl Drop for Fake {
     }
 }
 
-async fn serve(stream: TcpStream, mut reply: impl FnMut(Request) -> Reply) {
+async fn serve(
+    stream: TcpStream,
+    deaf: &str,
+    closed: Arc<Semaphore>,
+    mut reply: impl FnMut(Request) -> Reply,
+) {
     let mut stream = BufReader::new(stream);
-    while let Some(request) = read(&mut stream).await {
+    while let Some(mut request) = read_head(&mut stream).await {
+        if request.method == deaf {
+            reply(request);
+            return std::future::pending().await;
+        }
+        let length = request.header("content-length").map(str::parse);
+        request.body = vec![0; length.map_or(0, Result::unwrap)];
+        if stream.read_exact(&mut request.body).await.is_err() {
+            return;
+        }
         let is_head = request.method == "HEAD";
         let reply = reply(request);
         if reply.end == End::Drop {
@@ -186,7 +224,12 @@ async fn serve(stream: TcpStream, mut reply: impl FnMut(Request) -> Reply) {
         match reply.end {
             End::KeepAlive => {}
             End::Close | End::Drop => return,
-            End::Hang => std::future::pending().await,
+            End::Hang => {
+                let mut rest = [0; 1024];
+                while stream.read(&mut rest).await.is_ok_and(|n| n > 0) {}
+                closed.add_permits(1);
+                return;
+            }
             End::Endless => {
                 while written.is_ok() {
                     written = stream.write_all(&[b'x'; 65536]).await;
@@ -199,8 +242,8 @@ async fn serve(stream: TcpStream, mut reply: impl FnMut(Request) -> Reply) {
     }
 }
 
-/// The next request of a connection; none at its end, or if it breaks.
-async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
+/// The next request of a connection, but for its body; none at its end, or if it breaks.
+async fn read_head(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|n| *n > 0)?;
     let mut words = line.split(' ');
@@ -214,13 +257,10 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
         };
         headers.insert(name.to_ascii_lowercase(), value.to_owned());
     }
-    let length = headers.get("content-length").and_then(|n| n.parse().ok());
-    let mut body = vec![0; length.unwrap_or(0)];
-    stream.read_exact(&mut body).await.ok()?;
     Some(Request {
         method,
         target,
         headers,
-        body,
+        body: Vec::new(),
     })
 }

@@ -194,6 +194,46 @@ async fn a_server_that_is_not_there() {
 }
 
 #[tokio::test]
+async fn who_takes_no_bytes_is_given_up() {
+    let fake = Fake::deaf("PUT", |_, _| Reply::new(202).header("location", "/u")).await;
+    // More than the sockets of both sides hold.
+    let blob = ocicore::BytesBlob::new(MediaType::OCI_LAYER, vec![7; 32 << 20]);
+    let error = store(&quick().build(), &fake)
+        .put_blob(&Cx::default(), &blob)
+        .await
+        .unwrap_err();
+    let digest = Digest::of(&[7; 32 << 20][..]).to_string();
+    insta::assert_snapshot!(shown(&error, &[&fake]).replace(&digest, "DIGEST"), @"
+    [Transient] failed to write `DIGEST` in HOST0/a/b
+        `HOST0/a/b` made no progress for 0.3 s
+    ");
+}
+
+/// A queue of one connection that is full: whoever comes next hears nothing.
+#[tokio::test]
+async fn who_takes_no_connection_is_given_up() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    let wait = Duration::from_millis(500);
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, wait) {
+        waiting.push(stream);
+        assert!(waiting.len() < 100, "the queue never fills");
+    }
+    let registry = quick().connect_timeout(wait).build();
+    let name = format!("{address}/a/b").parse().unwrap();
+    let error = ocicore::Repositories::repository(&registry, &name)
+        .unwrap()
+        .resolve(&Cx::default(), &"v1".parse().unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.class(), ocicore::Class::Transient, "{error:?}");
+    assert!(error.find::<ociregistry::Error>().is_some());
+}
+
+#[tokio::test]
 async fn cancelling_ends_a_pause() {
     let fake = Fake::new(|_, _| Reply::new(503).header("retry-after", "60")).await;
     let (cx, registry) = (Cx::default(), quick().build());

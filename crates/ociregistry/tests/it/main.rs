@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by its panics")]
 
 mod auth;
+mod cancel;
 mod conformance;
 mod fake;
 mod faults;
 mod inspect;
 mod lists;
+mod logs;
+mod manage;
 mod mtls;
 mod proxy;
 mod pull;

@@ -83,6 +83,11 @@ impl Proxy {
         Self { host, seen, task }
     }
 
+    /// The kinds of all requests since the last look.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+
     /// Requests of one kind, as `PUT blob`.
     pub(crate) fn count(&self, kind: &str) -> usize {
         let seen = self.seen.lock().unwrap();

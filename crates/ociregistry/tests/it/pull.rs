@@ -218,6 +218,8 @@ async fn a_dropped_download_ends_its_connection() {
     let mut stream = blob.open(0..300_000);
     assert_eq!(stream.try_next().await.unwrap().unwrap().len(), 1000);
     drop(stream);
+    // Else the test would not end.
+    fake.closed().await;
     assert_eq!(fake.lines().len(), 1);
 }
 

@@ -1,0 +1,86 @@
+//! What is there already, and what is deleted.
+
+use std::sync::Arc;
+
+use ocicore::{
+    Blob, BytesBlob, Class, Cx, ImageStore, MediaType, Memory, Repositories, conformance::Fixture,
+    copy,
+};
+use ociregistry::{Registry, RegistryBuilder};
+use registryd::{Server, storage::MemoryStorage};
+
+use crate::{
+    proxy::{Fault, Proxy, Upstream},
+    support::{fresh, plain, secured},
+};
+
+async fn ours() -> Server {
+    Server::builder(MemoryStorage::new())
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_image_that_is_there_costs_one_request() {
+    let server = ours().await;
+    let mut hosts = vec![server.addr().to_string()];
+    hosts.extend(plain().map(|(host, _)| host));
+    for host in hosts {
+        let proxy = Proxy::new(Upstream { host, tls: None }, |_, _| Fault::None).await;
+        let (cx, from) = (Cx::default(), Memory::default());
+        let fixture = Fixture::index();
+        fixture.fill(&cx, &from).await.unwrap();
+        let to = Registry::builder()
+            .build()
+            .repository(&fresh(&proxy.host))
+            .unwrap();
+        let push = async || {
+            let root = copy::Root::same("v1".parse().unwrap());
+            let options = copy::Options::default();
+            let plan = copy::plan(&cx, &from, &*to, &[root], &options).await?;
+            copy::run(&cx, plan, Arc::new(from.clone()), to.clone()).await
+        };
+        let done = push().await.unwrap();
+        let first = proxy.take();
+        // One asks for the tag, two are for each blob, one for each manifest.
+        let expected = 1 + 2 * done.written + done.manifests;
+        assert_eq!(first.len() as u64, expected, "{first:?}");
+        push().await.unwrap();
+        assert_eq!(proxy.take(), ["HEAD manifest"]);
+    }
+}
+
+async fn blobs_are_deleted(host: &str, builder: RegistryBuilder) {
+    let (cx, registry, name) = (Cx::default(), builder.build(), fresh(host));
+    let store: Arc<dyn ImageStore> = registry.repository(&name).unwrap();
+    let blob = BytesBlob::new(MediaType::OCI_LAYER, name.to_string());
+    store.put_blob(&cx, &blob).await.unwrap();
+    let digest = blob.descriptor().digest();
+    registry.delete_blob(&cx, &name, digest).await.unwrap();
+    assert!(!store.has_blob(&cx, blob.descriptor()).await.unwrap());
+    let error = registry.delete_blob(&cx, &name, digest).await.unwrap_err();
+    assert_eq!(error.class(), Class::NotFound, "{error:?}");
+}
+
+#[tokio::test]
+async fn our_server_deletes_blobs() {
+    let server = ours().await;
+    blobs_are_deleted(&server.addr().to_string(), Registry::builder()).await;
+}
+
+#[tokio::test]
+async fn docker_registry_deletes_blobs() {
+    let Some((host, builder)) = plain() else {
+        return;
+    };
+    blobs_are_deleted(&host, builder).await;
+}
+
+#[tokio::test]
+async fn docker_registry_with_tls_and_password_deletes_blobs() {
+    let Some((host, builder)) = secured() else {
+        return;
+    };
+    blobs_are_deleted(&host, builder).await;
+}
