@@ -1,20 +1,28 @@
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io,
     ops::Range,
     path::Path,
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use futures_core::Stream;
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, MaybeDone, maybe_done},
+    stream,
+};
 use ocicore::{BoxStream, Cx, Error, Result};
+use rustix::buffer::spare_capacity;
 
 use super::{Meta, is_missing, meta};
 
 /// Bytes that come along with opening, so that a manifest or config takes one step.
-const FIRST: u64 = 128 << 10;
-/// Bytes of each further step.
-const CHUNK: u64 = 512 << 10;
+const FIRST: usize = 128 << 10;
+/// Bytes of each further step. They are to be sent before they leave the processor's cache.
+const CHUNK: usize = 256 << 10;
 
 /// A file that is open at a range, with the first bytes read.
 pub(super) struct Opened {
@@ -24,11 +32,19 @@ pub(super) struct Opened {
 
 struct Rest {
     file: File,
-    left: u64,
+    range: Range<u64>,
 }
 
+/// Reads one chunk ahead of who polls: while one is sent, another thread reads the next.
+struct Ahead {
+    next: Option<MaybeDone<BoxFuture<'static, Step>>>,
+}
+
+/// A chunk, and what is left after it.
+type Step = Result<(Bytes, Option<Rest>)>;
+
 pub(super) fn open(path: &Path, range: Range<u64>) -> io::Result<Option<(Meta, Opened)>> {
-    let mut file = match File::open(path) {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(error),
@@ -38,66 +54,87 @@ pub(super) fn open(path: &Path, range: Range<u64>) -> io::Result<Option<(Meta, O
         return Ok(None);
     }
     let meta = meta(&found);
-    let end = range.end.min(meta.size);
-    let left = end.saturating_sub(range.start);
-    if left == 0 {
-        return Ok(Some((
-            meta,
-            Opened {
-                first: Bytes::new(),
-                rest: None,
-            },
-        )));
-    }
-    if range.start > 0 {
-        file.seek(SeekFrom::Start(range.start))?;
-    }
-    let first = read_chunk(&mut file, left.min(FIRST))?;
-    let left = left.saturating_sub(first.len() as u64);
-    let rest = (left > 0).then_some(Rest { file, left });
+    let mut rest = Rest {
+        file,
+        range: range.start..range.end.min(meta.size),
+    };
+    let first = rest.read(FIRST)?;
+    let rest = (!rest.range.is_empty()).then_some(rest);
     Ok(Some((meta, Opened { first, rest })))
 }
 
 impl Opened {
-    /// Reads one chunk ahead of who polls.
     pub(super) fn into_stream(self) -> BoxStream<Bytes> {
         let first = stream::iter((!self.first.is_empty()).then_some(Ok(self.first)));
-        let Some(rest) = self.rest else {
-            return first.boxed();
-        };
-        let rest = stream::unfold(Some(rest.next()), |next| async move {
-            match next?.await {
-                Ok((chunk, rest)) => Some((Ok(chunk), rest.map(Rest::next))),
-                Err(error) => Some((Err(error), None)),
-            }
-        });
-        first.chain(rest).boxed()
+        match self.rest {
+            None => first.boxed(),
+            Some(rest) => first.chain(Ahead::new(rest)).boxed(),
+        }
     }
 }
 
 impl Rest {
-    fn next(mut self) -> BoxFuture<'static, Result<(Bytes, Option<Self>)>> {
+    fn step(mut self) -> BoxFuture<'static, Step> {
         async move {
             Cx::default()
                 .blocking(move |_| {
-                    let chunk = read_chunk(&mut self.file, self.left.min(CHUNK))?;
-                    self.left -= chunk.len() as u64;
-                    Ok((chunk, (self.left > 0).then_some(self)))
+                    let chunk = self.read(CHUNK)?;
+                    Ok((chunk, (!self.range.is_empty()).then_some(self)))
                 })
                 .await
                 .map_err(|error| Error::io("read", "content", "the file system", error))
         }
         .boxed()
     }
+
+    /// Reads that many bytes, or what is left.
+    fn read(&mut self, most: usize) -> io::Result<Bytes> {
+        let left = self.range.end.saturating_sub(self.range.start);
+        let len = usize::try_from(left).map_or(most, |left| left.min(most));
+        let mut chunk = Vec::with_capacity(len);
+        while chunk.len() < len {
+            let at = self.range.start + chunk.len() as u64;
+            // The spare capacity need not be zeroed, and is filled by one call.
+            match rustix::io::pread(&self.file, spare_capacity(&mut chunk), at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // A `Vec` may hold more than was asked for.
+        chunk.truncate(len);
+        self.range.start += len as u64;
+        Ok(chunk.into())
+    }
 }
 
-fn read_chunk(file: &mut File, len: u64) -> io::Result<Bytes> {
-    let mut chunk = Vec::with_capacity(usize::try_from(len).map_err(io::Error::other)?);
-    // Reads into the spare capacity, which need not be zeroed.
-    file.take(len).read_to_end(&mut chunk)?;
-    if chunk.len() as u64 == len {
-        Ok(chunk.into())
-    } else {
-        Err(io::ErrorKind::UnexpectedEof.into())
+impl Ahead {
+    fn new(rest: Rest) -> Self {
+        Self {
+            next: Some(maybe_done(rest.step())),
+        }
+    }
+}
+
+impl Stream for Ahead {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(next) = &mut self.next else {
+            return Poll::Ready(None);
+        };
+        ready!(next.poll_unpin(context));
+        let step = Pin::new(next).take_output();
+        self.next = None;
+        Poll::Ready(step.map(|step| {
+            let (chunk, rest) = step?;
+            self.next = rest.map(|rest| {
+                let mut next = maybe_done(rest.step());
+                // A future does nothing before its first poll, which here begins to read.
+                let _ = next.poll_unpin(context);
+                next
+            });
+            Ok(chunk)
+        }))
     }
 }
