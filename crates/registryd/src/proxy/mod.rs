@@ -3,6 +3,10 @@
 //! A local image always wins, for upstreams are asked on a miss only. Tags of an upstream are kept
 //! apart from local ones and asked for again after a while. A blob is fetched once, however many
 //! want it, who read it while it comes; it is kept only when it is whole and verified.
+//!
+//! Referrers of an upstream are listed with those that are here, for clients take the list to be
+//! whole. The catalog and lists of tags name only what was pushed here: who cleans up by them, or
+//! asks which images a change made, means those.
 
 use std::{
     collections::HashMap,
@@ -14,10 +18,11 @@ use ocicore::{
     Class, Cx, Descriptor, Digest, ImageStore, Name, Repositories, Repository, RepositoryPath,
 };
 
-pub(crate) use self::flight::Flight;
+pub(crate) use self::{flight::Flight, referrers::merge};
 use crate::{Error, Result, links::Links};
 
 mod flight;
+mod referrers;
 
 /// How long an upstream's tag is taken to stay where it is.
 const FRESH: Duration = Duration::from_secs(300);
@@ -34,7 +39,14 @@ pub(crate) struct Proxy {
     /// By what their names begin with here.
     upstreams: HashMap<String, Upstream>,
     flights: Mutex<HashMap<(RepositoryPath, Digest), Flight>>,
-    missing: Mutex<HashMap<(RepositoryPath, Name), SystemTime>>,
+    missing: Mutex<HashMap<(RepositoryPath, Asked), SystemTime>>,
+}
+
+/// What an upstream may not have.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Asked {
+    Manifest(Name),
+    Referrers(Digest),
 }
 
 /// A registry that is asked.
@@ -181,7 +193,7 @@ impl Proxy {
         {
             return Ok(Some(descriptor.clone()));
         }
-        let asked = (route.local.clone(), name.clone());
+        let asked = (route.local.clone(), Asked::Manifest(name.clone()));
         if self.is_missing(cx, &asked) {
             return Ok(None);
         }
@@ -297,7 +309,7 @@ impl Proxy {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_missing(&self, cx: &Cx, asked: &(RepositoryPath, Name)) -> bool {
+    fn is_missing(&self, cx: &Cx, asked: &(RepositoryPath, Asked)) -> bool {
         let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         missing.get(asked).is_some_and(|since| {
             cx.now()
@@ -306,7 +318,7 @@ impl Proxy {
         })
     }
 
-    fn remember_missing(&self, cx: &Cx, asked: (RepositoryPath, Name)) {
+    fn remember_missing(&self, cx: &Cx, asked: (RepositoryPath, Asked)) {
         let now = cx.now();
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         if missing.len() >= MOST_MISSING {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{App, Call, FILTERS_APPLIED, json_answer, set};
-use crate::{Error, Result, auth::Access};
+use crate::{Error, Result, auth::Access, proxy};
 
 /// Entries of a page where the client names no number.
 const PAGE: usize = 1000;
@@ -28,7 +28,7 @@ pub(super) async fn catalog(app: &App, call: &Call) -> Result<Response<Body>> {
     let mut response = answer(&json!({ "repositories": items }));
     if let (true, Some(last)) = (more, items.last()) {
         let query = [("n", items.len().to_string()), ("last", last.to_string())];
-        link(&mut response, "/v2/_catalog", &query)?;
+        link(&mut response, "/v2/_catalog", query.into())?;
     }
     Ok(response)
 }
@@ -43,17 +43,20 @@ pub(super) async fn tags(
     // What is no tag sorts before or after all tags just the same.
     let last = call.parameter("last").filter(|last| !last.is_empty());
     let after = last.as_ref().and_then(|last| last.parse().ok());
-    let page = app.links.tags(repository, after.as_ref(), limit).await?;
-    if page.items.is_empty() && !app.links.exists(repository).await? {
+    let route = super::route(app, call, repository).await?;
+    let local = &route.local;
+    let page = app.links.tags(local, after.as_ref(), limit).await?;
+    if page.items.is_empty() && !app.links.exists(local).await? {
         return Err(Error::RepositoryUnknown {
             repository: repository.to_string(),
         });
     }
     let mut response = answer(&json!({ "name": repository, "tags": page.items }));
     if let (true, Some(last)) = (page.more, page.items.last()) {
-        let query = [("n", limit.to_string()), ("last", last.to_string())];
+        let mut query = vec![("n", limit.to_string()), ("last", last.to_string())];
+        query.extend(call.parameter("ns").map(|host| ("ns", host)));
         let path = format!("/v2/{repository}/tags/list");
-        link(&mut response, &path, &query)?;
+        link(&mut response, &path, query)?;
     }
     Ok(response)
 }
@@ -76,10 +79,14 @@ pub(super) async fn referrers(
         })?),
         None => None,
     };
-    let page = app
+    let route = super::route(app, call, repository).await?;
+    let (wanted, after) = (wanted.as_ref(), after.as_ref());
+    let here = app
         .links
-        .referrers(repository, subject, wanted.as_ref(), after.as_ref(), limit)
+        .referrers(&route.local, subject, wanted, after, limit)
         .await?;
+    let there = app.proxy.referrers(&app.cx, &route, subject).await;
+    let page = proxy::merge(here, there, wanted, after, limit);
     let mut response = answer(&Index {
         schema_version: 2,
         media_type: MediaType::OCI_INDEX,
@@ -98,8 +105,9 @@ pub(super) async fn referrers(
             ("last", last.digest().to_string()),
         ];
         query.extend(filter.map(|filter| ("artifactType", filter)));
+        query.extend(call.parameter("ns").map(|host| ("ns", host)));
         let path = format!("/v2/{repository}/referrers/{subject}");
-        link(&mut response, &path, &query)?;
+        link(&mut response, &path, query)?;
     }
     Ok(response)
 }
@@ -133,7 +141,7 @@ fn limit(call: &Call) -> Result<usize> {
 }
 
 /// The next page (RFC 8288).
-fn link(response: &mut Response<Body>, path: &str, query: &[(&str, String)]) -> Result<()> {
+fn link(response: &mut Response<Body>, path: &str, query: Vec<(&str, String)>) -> Result<()> {
     let query = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(query)
         .finish();

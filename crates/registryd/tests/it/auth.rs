@@ -303,6 +303,28 @@ async fn tls_is_spoken_and_certificates_change() {
     }
 }
 
+#[tokio::test]
+async fn a_self_signed_certificate_holds_for_its_names() {
+    let tls = Tls::self_signed(["localhost", "127.0.0.1"]).unwrap();
+    let root = reqwest::Certificate::from_pem(tls.certificate().as_bytes()).unwrap();
+    let server = Server::builder(MemoryStorage::new())
+        .tls(tls)
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let address = server.addr();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([root]);
+    let client = client
+        .resolve("localhost", address)
+        .resolve("other", address);
+    let client = client.build().unwrap();
+    for (host, is_named) in [("localhost", true), ("127.0.0.1", true), ("other", false)] {
+        let url = format!("https://{host}:{}/v2/", address.port());
+        let found = client.get(url).send().await;
+        assert_eq!(found.is_ok(), is_named, "{host}");
+    }
+}
+
 fn certificate_and_key() -> (String, String) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())

@@ -13,15 +13,16 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future, stream};
 use ocicore::{
     Blob, BoxStream, Class, Cx, Descriptor, Digest, Error, ImageSink, ImageSource, ImageStore,
-    Name, Place, RawManifest, Repositories, Repository, Result, Stored, Tag,
+    MediaType, Name, Place, RawManifest, Repositories, Repository, Result, Stored, Tag,
 };
 use registryd::{
     Server,
     storage::{MemoryStorage, Storage},
 };
+use serde_json::json;
 use tokio::sync::watch;
 
-use crate::client::{Peer, disk};
+use crate::client::{Peer, descriptor, disk, header};
 
 /// An upstream that counts what it is asked, and fails or lies when told to.
 #[derive(Debug)]
@@ -99,6 +100,7 @@ impl ImageSource for Store {
         })
     }
     async fn referrers(&self, cx: &Cx, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.upstream.check()?;
         self.inner.referrers(cx, subject).await
     }
     fn tags(&self, cx: &Cx) -> BoxStream<Tag> {
@@ -250,6 +252,94 @@ async fn a_local_image_wins() {
     assert_eq!(text(&peer, "/v2/a/b/manifests/2").await, ours);
     let tags = text(&peer, "/v2/a/b/tags/list").await;
     assert_eq!(tags, r#"{"name":"a/b","tags":["1","2"]}"#);
+}
+
+/// A manifest with that subject; its digest.
+async fn sign(peer: &Peer, repository: &str, subject: &str, kind: &str) -> Digest {
+    peer.push_blob(repository, b"{}").await;
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_MANIFEST,
+        "artifactType": kind,
+        "config": descriptor(MediaType::OCI_EMPTY, b"{}"),
+        "layers": [],
+        "subject": descriptor(MediaType::OCI_MANIFEST, subject.as_bytes()),
+    });
+    let manifest = manifest.to_string();
+    let digest = Digest::of(manifest.as_bytes());
+    let reference = digest.to_string();
+    let put = peer.put_manifest(repository, &reference, MediaType::OCI_MANIFEST, &manifest);
+    assert_eq!(put.await.status(), 201);
+    digest
+}
+
+#[tokio::test]
+async fn referrers_of_an_upstream_are_listed_with_those_that_are_here() {
+    let (peer, behind, upstream) = start().await;
+    let image = behind.push_image("team/app", "1", b"app").await;
+    let theirs = sign(&behind, "team/app", &image, "x/sig").await;
+    let (here, there) = ("quay.io/team/app", "team/app");
+    text(&peer, &format!("/v2/{here}/manifests/1")).await;
+    let ours = sign(&peer, here, &image, "x/sbom").await;
+    let subject = Digest::of(image.as_bytes());
+    let list = async |name: &str, query: &str| {
+        let path = format!("/v2/{name}/referrers/{subject}{query}");
+        let found = peer.send("GET", &path).await;
+        assert_eq!(found.status(), 200, "{path}");
+        let link = header(&found, "link");
+        let index: serde_json::Value = found.json().await.unwrap();
+        let all = index["manifests"].as_array().unwrap().iter();
+        let all: Vec<Digest> = all
+            .map(|one| one["digest"].as_str().unwrap().parse().unwrap())
+            .collect();
+        (all, link)
+    };
+    let mut both = vec![ours, theirs];
+    both.sort();
+    assert_eq!(list(here, "").await.0, both);
+    assert_eq!(list(there, "?ns=quay.io").await.0, both);
+    assert_eq!(list(here, "?artifactType=x/sig").await.0, [theirs]);
+    // Page by page, also where the host is a parameter.
+    let (first, link) = list(there, "?ns=quay.io&n=1").await;
+    assert_eq!(first, both[..1]);
+    let next = link.split(['?', '>']).nth(1).unwrap();
+    assert_eq!(list(there, &format!("?{next}")).await.0, both[1..]);
+    // What refers to it is to be had.
+    text(&peer, &format!("/v2/{here}/manifests/{theirs}")).await;
+    // Without the upstream there is what is here, and nothing of that is remembered.
+    upstream.failing.store(true, Ordering::Relaxed);
+    assert_eq!(list(here, "").await.0, [ours]);
+    upstream.failing.store(false, Ordering::Relaxed);
+    assert_eq!(list(here, "").await.0, both);
+    // That there is none is asked once.
+    let asked = upstream.asked.load(Ordering::Relaxed);
+    for _ in 0..3 {
+        let path = format!("/v2/{here}/referrers/{ours}");
+        assert!(text(&peer, &path).await.contains("\"manifests\":[]"));
+    }
+    assert_eq!(upstream.asked.load(Ordering::Relaxed), asked + 1);
+}
+
+#[tokio::test]
+async fn tags_are_those_that_were_pushed_here() {
+    let (peer, behind, _) = start().await;
+    behind.push_image("team/app", "1", b"app").await;
+    for tag in ["2", "3"] {
+        peer.push_image("quay.io/team/app", tag, b"ours").await;
+    }
+    peer.push_image("team/app", "4", b"another").await;
+    text(&peer, "/v2/quay.io/team/app/manifests/1").await;
+    let tags = text(&peer, "/v2/quay.io/team/app/tags/list").await;
+    assert_eq!(tags, r#"{"name":"quay.io/team/app","tags":["2","3"]}"#);
+    let page = peer
+        .send("GET", "/v2/team/app/tags/list?ns=quay.io&n=1")
+        .await;
+    let link = header(&page, "link");
+    let page = page.text().await.unwrap();
+    assert_eq!(page, r#"{"name":"team/app","tags":["2"]}"#);
+    let next = link.split(['<', '>']).nth(1).unwrap();
+    let page = text(&peer, next).await;
+    assert_eq!(page, r#"{"name":"team/app","tags":["3"]}"#);
 }
 
 #[tokio::test]
