@@ -58,6 +58,8 @@ pub(super) struct Config {
     pub(super) users: Vec<registryd::User>,
     /// Once somebody is named who may read, nobody else may.
     pub(super) readers_are_named: bool,
+    /// Somebody may push.
+    pub(super) writers_are_named: bool,
     pub(super) root: Option<PathBuf>,
     pub(super) expiration: Option<Duration>,
 }
@@ -75,8 +77,8 @@ impl Config {
         let expand = |text: String| expand(&text, &variable).map_err(wrong);
         let optional = |text: Option<String>| text.map(expand).transpose();
 
-        if registry.storage.driver != "filesystem" {
-            let driver = &registry.storage.driver;
+        let driver = expand(registry.storage.driver)?;
+        if driver != "filesystem" {
             return Err(wrong(format!(
                 "storage driver is `{driver}`: expected `filesystem`"
             )));
@@ -95,15 +97,20 @@ impl Config {
                 ));
             }
         };
-        let port = registry.port.unwrap_or(9000);
-        let listen = optional(registry.address)?.map(|address| match address.contains(':') {
-            true => format!("[{address}]:{port}"),
-            false => format!("{address}:{port}"),
-        });
-        let readers_are_named = registry
-            .users
-            .iter()
-            .any(|user| user.access == AccessName::Read);
+        let listen = match (optional(registry.address)?, registry.port) {
+            (None, None) => None,
+            (address, port) => {
+                let address = address.unwrap_or_else(|| "127.0.0.1".to_owned());
+                let port = port.unwrap_or(9000);
+                Some(match address.contains(':') {
+                    true => format!("[{address}]:{port}"),
+                    false => format!("{address}:{port}"),
+                })
+            }
+        };
+        let may = |access| registry.users.iter().any(|user| user.access == access);
+        let (readers_are_named, writers_are_named) =
+            (may(AccessName::Read), may(AccessName::Write));
         let mut users = Vec::new();
         for account in registry.users {
             let access = match account.access {
@@ -125,6 +132,7 @@ impl Config {
                 .map_err(|error| wrong(error.to_string()))?,
             users,
             readers_are_named,
+            writers_are_named,
             root: Some(root.into()),
             expiration: registry.storage.expiration.map(Duration::from_secs),
         })
@@ -188,12 +196,18 @@ registry:
         assert_eq!(config.root, Some("/storage".into()));
         assert_eq!(config.expiration, Some(Duration::from_secs(3600)));
         assert_eq!(config.users.len(), 1);
-        assert!(!config.readers_are_named);
-        assert!(
-            parse(&GOOD.replace("access: write", "access: read"))
-                .unwrap()
-                .readers_are_named
-        );
+        assert!(config.writers_are_named && !config.readers_are_named);
+        let readers = parse(&GOOD.replace("access: write", "access: read")).unwrap();
+        assert!(readers.readers_are_named && !readers.writers_are_named);
+        for (from, to, listen) in [
+            ("address: '::'", "address: 10.0.0.1", Some("10.0.0.1:5000")),
+            ("address: '::'", "", Some("127.0.0.1:5000")),
+            ("port: 5000", "", Some("[::]:9000")),
+            ("address: '::'\n  port: 5000", "", None),
+        ] {
+            let config = parse(&GOOD.replace(from, to)).unwrap();
+            assert_eq!(config.listen.as_deref(), listen, "{to}");
+        }
         assert!(!format!("{config:?}").contains("apassc"));
         assert_eq!(
             expand("a%(ZUUL_X)b%(HOME)", |name| Some(name.to_owned())).unwrap(),

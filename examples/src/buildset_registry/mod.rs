@@ -1,11 +1,15 @@
 //! What `buildset-registry` does: a registry for the images of a buildset, and its cleaning.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use ocicore::{Class, Cx};
 use registryd::{
     Access, Auth, Grant, Pattern, Secret, Server, Sparse, Tls, User, gc,
-    storage::{Durability, FsStorage, Storage},
+    storage::{Durability, FsStorage, MemoryStorage, Storage},
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
@@ -60,14 +64,14 @@ pub struct Serve {
     /// Its key in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Make a certificate for this name or address
+    /// Make a certificate for this name or address; may be given several times
     #[arg(long, value_name = "NAME", conflicts_with = "tls_cert")]
     self_signed: Vec<String>,
     /// Write that certificate here, for clients
     #[arg(long, value_name = "FILE", requires = "self_signed")]
     certificate_out: Option<PathBuf>,
-    /// Registry to ask for what is not here, for example `docker.io` or `localhost:5001`, whose
-    /// images have names that begin with `localhost_5001`
+    /// Registry to ask for what is not here, for example `docker.io`, or `localhost:5001`, whose
+    /// images have names that begin with `localhost_5001`; may be given several times
     #[arg(long, value_name = "HOST[:PORT]")]
     upstream: Vec<String>,
     /// Refuse images some of whose layers are missing
@@ -128,12 +132,23 @@ impl Source {
 }
 
 impl Config {
-    fn open(&self, durability: Durability) -> Result<Arc<dyn Storage>> {
-        let Some(root) = &self.root else {
+    fn root(&self) -> Result<&Path> {
+        self.root.as_deref().ok_or_else(|| {
             let failure = Failure::new(Class::Invalid, "it is not known where images are kept");
-            return Err(failure.with_hint("give `--storage DIR` or `--config FILE`"));
-        };
-        Ok(Arc::new(FsStorage::with_durability(root, durability)?))
+            failure.with_hint("give `--storage DIR` or `--config FILE`")
+        })
+    }
+
+    /// The directory, which is there; it is not for reading to make one.
+    fn existing_root(&self) -> Result<&Path> {
+        let root = self.root()?;
+        match root.is_dir() {
+            true => Ok(root),
+            false => Err(Failure::new(
+                Class::NotFound,
+                format!("there is no directory `{}`", root.display()),
+            )),
+        }
     }
 }
 
@@ -144,11 +159,7 @@ impl Serve {
     /// If a setting is not good, or it cannot listen.
     pub async fn run(self, cx: &Cx, common: Common, source: Source) -> Result<()> {
         let config = source.read()?;
-        let durability = match self.ephemeral {
-            true => Durability::ProcessCrash,
-            false => Durability::PowerLoss,
-        };
-        let mut builder = Server::builder(config.open(durability)?).auth(self.auth(&config)?);
+        let mut builder = Server::builder(self.storage(&config)?).auth(self.auth(&config)?);
         if let Some(tls) = self.tls(&config)? {
             builder = builder.tls(tls);
         }
@@ -172,6 +183,10 @@ impl Serve {
                 format!("the settings are good; would listen on {listen}")
             });
         }
+        let has_writers = self.htpasswd.is_some() || config.writers_are_named;
+        if !self.anonymous_write && !has_writers {
+            tracing::warn!("nobody may push: give `--htpasswd FILE` or `--anonymous-write`");
+        }
         allow_open_files();
         let mut terminate = signal(SignalKind::terminate())?;
         let server = builder.bind(listen).await?;
@@ -185,6 +200,19 @@ impl Serve {
         // Who still sends after this time is cut off.
         let _ = tokio::time::timeout(DRAIN, server.shutdown()).await;
         Ok(())
+    }
+
+    fn storage(&self, config: &Config) -> Result<Arc<dyn Storage>> {
+        let root = config.root()?;
+        if self.check && !root.exists() {
+            // It is made by who serves, not by who asks.
+            return Ok(Arc::new(MemoryStorage::new()));
+        }
+        let durability = match self.ephemeral {
+            true => Durability::ProcessCrash,
+            false => Durability::PowerLoss,
+        };
+        Ok(Arc::new(FsStorage::with_durability(root, durability)?))
     }
 
     fn auth(&self, config: &Config) -> Result<Auth> {
@@ -221,7 +249,9 @@ impl Serve {
     fn tls(&self, config: &Config) -> Result<Option<Tls>> {
         if !self.self_signed.is_empty() {
             let tls = Tls::self_signed(self.self_signed.iter().cloned())?;
-            if let Some(path) = &self.certificate_out {
+            if let Some(path) = &self.certificate_out
+                && !self.check
+            {
                 std::fs::write(path, tls.certificate())
                     .map_err(|error| Failure::from(error).context(path.display().to_string()))?;
             }
@@ -261,7 +291,7 @@ impl Prune {
     /// If a setting is not good, the storage fails, or another prune is running.
     pub async fn run(self, cx: &Cx, common: Common, source: Source) -> Result<()> {
         let config = source.read()?;
-        let storage = config.open(Durability::PowerLoss)?;
+        let storage: Arc<dyn Storage> = Arc::new(FsStorage::open(config.existing_root()?)?);
         let options = self.retention.options(&config);
         let plan = gc::plan(cx, &storage, &options).await?;
         if self.dry_run {
@@ -308,7 +338,7 @@ fn allow_open_files() {
     }
 }
 
-fn read(path: &std::path::Path) -> Result<String> {
+fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path)
         .map_err(|error| Failure::from(error).context(path.display().to_string()))
 }

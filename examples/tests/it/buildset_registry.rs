@@ -33,6 +33,7 @@ impl Serving {
     fn start(directory: &Path, args: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(args)
+            .env("ZUUL_PASSWORD", "word")
             .current_dir(directory)
             .stdout(Stdio::piped())
             .spawn()
@@ -117,13 +118,22 @@ fn settings_are_checked() {
         text += &shown(PROGRAM, &all, directory.path());
     }
     text += &shown(PROGRAM, &["serve", "--check"], directory.path());
+    // Neither makes a directory: its name may be a mistake.
+    for args in [
+        ["serve", "--check", "--storage", "none"],
+        ["prune", "--dry-run", "--storage", "none"],
+    ] {
+        text += &shown(PROGRAM, &args, directory.path());
+        assert!(!directory.path().join("none").exists());
+    }
     insta::assert_snapshot!(text);
 }
 
 #[test]
 fn it_serves_as_zuul_configures_it() {
     let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("registry.yaml"), SETTINGS).unwrap();
+    let settings = SETTINGS.replace("word", "'%(ZUUL_PASSWORD)'");
+    fs::write(directory.path().join("registry.yaml"), settings).unwrap();
     let server = Serving::start(directory.path(), &["-c", "registry.yaml", "serve"]);
     let (status, answer) = server.ask("GET /v2/", "", "");
     assert_eq!(status, 401);
