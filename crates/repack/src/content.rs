@@ -325,33 +325,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As [`Read::read`]; what it reads of a deflate stream is appended to `packed`, too.
-    pub(crate) fn read_both(
-        &mut self,
-        buffer: &mut [u8],
-        packed: &mut Vec<u8>,
-    ) -> io::Result<usize> {
-        self.read_checked(buffer, Some(packed))
-    }
-
-    fn read_checked(
-        &mut self,
-        buffer: &mut [u8],
-        packed: Option<&mut Vec<u8>>,
-    ) -> io::Result<usize> {
-        if buffer.is_empty() || matches!(self.state, State::Done) {
-            return Ok(0);
-        }
-        let n = self.next(buffer, packed)?;
-        self.crc.update(&buffer[..n]);
-        if n == 0 {
-            self.check().map_err(io::Error::other)?;
-            self.state = State::Done;
-        }
-        Ok(n)
-    }
-
-    fn next(&mut self, buffer: &mut [u8], mut packed: Option<&mut Vec<u8>>) -> io::Result<usize> {
+    fn next(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match (&self.content.0, &mut self.state) {
             (Repr::Bytes(bytes), State::Plain { at }) => {
                 let rest = usize::try_from(*at).ok().and_then(|at| bytes.get(at..));
@@ -396,9 +370,6 @@ impl<'a> Reader<'a> {
                     source.read_exact_at(input, offset.saturating_add(*at))?;
                     *at += n as u64;
                     *used = 0;
-                    if let Some(packed) = &mut packed {
-                        packed.extend_from_slice(input);
-                    }
                 }
                 let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
                 let status = inflate
@@ -455,7 +426,16 @@ impl<'a> Reader<'a> {
 
 impl Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_checked(buffer, None)
+        if buffer.is_empty() || matches!(self.state, State::Done) {
+            return Ok(0);
+        }
+        let n = self.next(buffer)?;
+        self.crc.update(&buffer[..n]);
+        if n == 0 {
+            self.check().map_err(io::Error::other)?;
+            self.state = State::Done;
+        }
+        Ok(n)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Compression of one piece at a time. Both gzip and Zstandard allow pieces to be put together:
 //! members (RFC 1952 §2.2) and frames (RFC 8878 §3.1).
 
+use std::io;
+
 use libdeflater::{CompressionLvl, Compressor};
 
 use crate::{Error, Result, write::splice};
@@ -59,36 +61,49 @@ impl Encoder {
     }
 
     /// As [`Encoder::encode`], without trying to make it smaller.
-    pub(crate) fn store(&mut self, raw: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn store(&mut self, raw: &[u8], out: &mut [u8]) -> Result<usize> {
         match &mut self.store {
-            Some(store) => store.encode(raw),
-            None => self.encode(raw),
+            Some(store) => store.encode(raw, out),
+            None => self.encode(raw, out),
         }
     }
 
-    /// One member or frame of `raw`; nothing if it is not compressed at all.
-    pub(crate) fn encode(&mut self, raw: &[u8]) -> Result<Vec<u8>> {
+    /// The most that so many bytes can become.
+    pub(crate) fn bound(&mut self, len: usize) -> usize {
         match &mut self.state {
-            State::Plain => Ok(Vec::new()),
+            State::Plain => 0,
+            State::Gzip(compressor) => splice::FRAMING + compressor.deflate_compress_bound(len),
+            #[cfg(feature = "zstd")]
+            State::Zstd(_) => zstd::zstd_safe::compress_bound(len),
+        }
+    }
+
+    /// One member or frame of `raw`, to the start of `out`, which has room for the
+    /// [bound](Encoder::bound); how many bytes it is, which are none if it is not compressed at all.
+    pub(crate) fn encode(&mut self, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+        match &mut self.state {
+            State::Plain => Ok(0),
             #[cfg(feature = "zstd")]
             State::Zstd(compressor) => {
-                let packed = compressor.compress(raw);
+                let packed = compressor.compress_to_buffer(raw, out);
                 packed.map_err(|error| Error::io("compress", error))
             }
             State::Gzip(compressor) => {
-                let bound = compressor.deflate_compress_bound(raw.len());
+                let failed = |error| Error::io("compress", error);
                 let start = splice::START.len();
-                let mut out = vec![0; start + bound];
-                out[..start].copy_from_slice(&splice::START);
+                let Some((head, body)) = out.split_at_mut_checked(start) else {
+                    return Err(failed(io::ErrorKind::WriteZero.into()));
+                };
+                head.copy_from_slice(&splice::START);
                 let len = compressor
-                    .deflate_compress(raw, &mut out[start..])
-                    .map_err(|error| Error::Io {
-                        action: "compress",
-                        source: std::io::Error::other(error),
-                    })?;
-                out.truncate(start + len);
-                out.extend(splice::trailer(libdeflater::crc32(raw), raw.len() as u64));
-                Ok(out)
+                    .deflate_compress(raw, body)
+                    .map_err(|error| failed(io::Error::other(error)))?;
+                let trailer = splice::trailer(libdeflater::crc32(raw), raw.len() as u64);
+                match body.get_mut(len..len + trailer.len()) {
+                    Some(end) => end.copy_from_slice(&trailer),
+                    None => return Err(failed(io::ErrorKind::WriteZero.into())),
+                }
+                Ok(len + splice::FRAMING)
             }
         }
     }

@@ -11,7 +11,7 @@ use std::{
     num::NonZero,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
 };
@@ -22,7 +22,7 @@ use ocicore::{Algorithm, Cx, Digest, Hasher};
 use crate::{
     EntryPath, Error, Fault, Result, Tree,
     write::{
-        budget::{Budget, Permit},
+        arena::{Arena, Buffer},
         codec::{Codec, Encoder},
         estargz::{self, Index},
         plan::{File, Job, Mode, Plan},
@@ -31,7 +31,9 @@ use crate::{
 };
 
 /// Bytes of results and of jobs in work, all threads together.
-const IN_FLIGHT: usize = 48 << 20;
+const IN_FLIGHT: usize = 72 << 20;
+/// Jobs that may wait to be written, for each thread: many small ones need not fill the memory.
+const AHEAD: usize = 8;
 /// Results of one job that wait, when it has several.
 const WAITING: usize = 2;
 
@@ -56,13 +58,12 @@ pub(crate) struct Totals {
 
 /// A piece of the stream: as tar, and compressed if it is.
 struct Chunk<'t> {
-    raw: Vec<u8>,
-    packed: Vec<u8>,
+    raw: Buffer,
+    packed: Buffer,
     /// CRC-32 of ranges of files that are stored in their archive, in order.
     sums: Vec<Sum<'t>>,
     /// The file whose content it is, if it is nothing else.
     of: Option<&'t EntryPath>,
-    permit: Option<Arc<Permit>>,
 }
 
 struct Sum<'t> {
@@ -86,14 +87,14 @@ pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) 
         plan: Plan::new(tree, settings.mode)?,
         stopped: false,
     });
-    let budget = Budget::new(IN_FLIGHT);
+    let memory = Arena::new(IN_FLIGHT);
     // Fails early, on this thread, if the level is wrong.
     Encoder::new(settings.codec)?;
     thread::scope(|scope| {
-        let (order, jobs) = channel();
+        let (order, jobs) = sync_channel(AHEAD * settings.threads.get());
         for _ in 0..settings.threads.get() {
-            let (order, budget, plan) = (order.clone(), Arc::clone(&budget), &plan);
-            scope.spawn(move || work(plan, settings.codec, &budget, &order));
+            let (order, memory, plan) = (order.clone(), Arc::clone(&memory), &plan);
+            scope.spawn(move || work(plan, settings.codec, &memory, &order));
         }
         drop(order);
         let mut writing = Writing {
@@ -109,7 +110,7 @@ pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) 
         let result = if settings.codec == Codec::Plain {
             writing.all(&jobs, None).map(|()| None)
         } else {
-            // Chunks of one job and of the next may wait here, all of which have their permits.
+            // Chunks of one job and of the next may wait here, all of which have their memory.
             let (raw, received) = sync_channel(2 * WAITING);
             let hashing = scope.spawn(move || hash(&received));
             let result = writing.all(&jobs, Some(&raw)).and_then(|()| {
@@ -124,7 +125,7 @@ pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) 
             }
         };
         // Ends the workers, should there be any left.
-        budget.close();
+        memory.close();
         let diff_id = result?;
         if !plan.lock().is_ok_and(|source| source.plan.is_done()) {
             return Err(died());
@@ -146,14 +147,10 @@ struct Source<'t> {
     stopped: bool,
 }
 
-/// The raw part of a chunk on its way to the hash.
-type Raw = (Vec<u8>, Option<Arc<Permit>>);
-
-fn hash(received: &Receiver<Raw>) -> Digest {
+fn hash(received: &Receiver<Buffer>) -> Digest {
     let mut hasher = Algorithm::Sha256.hasher();
-    for (raw, permit) in received {
+    for raw in received {
         hasher.update(&raw);
-        drop((raw, permit));
     }
     hasher.finish()
 }
@@ -161,8 +158,8 @@ fn hash(received: &Receiver<Raw>) -> Digest {
 fn work<'t>(
     source: &Mutex<Source<'t>>,
     codec: Codec,
-    budget: &Arc<Budget>,
-    order: &Sender<Receiver<Sent<'t>>>,
+    memory: &Arc<Arena>,
+    order: &SyncSender<Receiver<Sent<'t>>>,
 ) {
     let mut tools = match Encoder::new(codec) {
         Ok(encoder) => work::Tools::new(encoder, Verifier::new()),
@@ -170,16 +167,16 @@ fn work<'t>(
     };
     loop {
         let (sender, receiver) = sync_channel(WAITING);
-        let (job, permit): (Job<'t>, Permit) = {
+        let (job, memory): (Job<'t>, Arc<Arena>) = {
             let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
             if source.stopped {
                 return;
             }
             let next = source.plan.next();
-            // Waits with the lock held, so that permits are given in the order of the jobs.
+            // Waits with the lock held, so that memory is given in the order of the jobs.
             match next {
-                Ok(Some(job)) => match budget.acquire(job.cost()) {
-                    Some(permit) if order.send(receiver).is_ok() => (job, permit),
+                Ok(Some(job)) => match memory.part(work::need(&job)) {
+                    Some(part) if order.send(receiver).is_ok() => (job, part),
                     _ => return,
                 },
                 Ok(None) => return,
@@ -194,7 +191,7 @@ fn work<'t>(
         };
         let out = work::Out {
             sender: &sender,
-            permit: Arc::new(permit),
+            memory,
             of: job.content_of(),
         };
         let last = match tools.run(&job, &out) {
@@ -220,20 +217,27 @@ struct Writing<'a> {
 
 impl Writing<'_> {
     /// Writes the index and the footer, if there is one; returns its digest.
-    fn end(&mut self, tree: &Tree, codec: Codec, raw: &SyncSender<Raw>) -> Result<Option<Digest>> {
+    fn end(
+        &mut self,
+        tree: &Tree,
+        codec: Codec,
+        raw: &SyncSender<Buffer>,
+    ) -> Result<Option<Digest>> {
         let Some(index) = self.index.take() else {
             return Ok(None);
         };
         let (content, toc) = index.toc(tree)?;
-        let mut packed = Encoder::new(codec)?.encode(&content)?;
+        let mut encoder = Encoder::new(codec)?;
+        let mut packed = vec![0; encoder.bound(content.len())];
+        let len = encoder.encode(&content, &mut packed)?;
+        packed.truncate(len);
         packed.extend(estargz::footer(self.size));
         self.chunk(
             Chunk {
-                raw: content,
-                packed,
+                raw: content.into(),
+                packed: packed.into(),
                 sums: Vec::new(),
                 of: None,
-                permit: None,
             },
             Some(raw),
         )?;
@@ -243,7 +247,7 @@ impl Writing<'_> {
     fn all(
         &mut self,
         jobs: &Receiver<Receiver<Sent<'_>>>,
-        raw: Option<&SyncSender<Raw>>,
+        raw: Option<&SyncSender<Buffer>>,
     ) -> Result<()> {
         for job in jobs {
             loop {
@@ -258,13 +262,12 @@ impl Writing<'_> {
         Ok(())
     }
 
-    fn chunk(&mut self, chunk: Chunk<'_>, raw: Option<&SyncSender<Raw>>) -> Result<()> {
+    fn chunk(&mut self, chunk: Chunk<'_>, raw: Option<&SyncSender<Buffer>>) -> Result<()> {
         let Chunk {
             raw: content,
             packed,
             sums,
             of,
-            permit,
         } = chunk;
         if let (Some(index), Some(path)) = (&mut self.index, of) {
             index.add(path, self.size, &content);
@@ -283,7 +286,9 @@ impl Writing<'_> {
         self.task.add(content.len() as u64)?;
         self.unpacked += content.len() as u64;
         let written = if let Some(raw) = raw {
-            raw.send((content, permit.clone())).map_err(|_| died())?;
+            if !content.is_empty() {
+                raw.send(content).map_err(|_| died())?;
+            }
             packed
         } else {
             content

@@ -1,20 +1,19 @@
 //! Compressed archives are unpacked into a temporary file once, so that their entries can be read
 //! at any place.
 
+mod gzip;
+
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     sync::Arc,
 };
 
-use flate2::bufread::GzDecoder;
 use ocicore::{Cx, SizeLimits, Task};
 
 use crate::{Content, Error, ReadAt, Result};
 
 const PIECE: usize = 256 << 10;
-/// CRC-32 and size at the end of a member.
-const TRAILER: u64 = 8;
 
 /// An archive that can be read at any place.
 pub(super) struct Unpacked {
@@ -75,21 +74,10 @@ pub(super) fn unpacked(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) ->
         return Ok(plain(source));
     }
     source.read_exact_at(&mut magic, 0).map_err(failed)?;
-    let mut compressed = Counted {
-        reader: BufReader::with_capacity(
-            PIECE,
-            Sequential {
-                source: &*source,
-                at: 0,
-                size,
-            },
-        ),
-        count: 0,
-    };
     match magic {
         [0x1f, 0x8b, ..] => {
             let mut spool = Spool::new(cx, "gzip", limits)?;
-            let list = members(&mut compressed, &mut spool, limits)?;
+            let list = gzip::unpack(&*source, size, &mut spool, limits)?;
             Ok(Unpacked {
                 source: Arc::new(spool.finish()?),
                 members: Members {
@@ -100,7 +88,7 @@ pub(super) fn unpacked(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) ->
         }
         #[cfg(feature = "zstd")]
         [0x28, 0xb5, 0x2f, 0xfd] => {
-            let decoder = zstd::Decoder::with_buffer(compressed);
+            let decoder = zstd::Decoder::with_buffer(Counted::new(&*source, 0, size));
             let mut decoder = decoder.map_err(|error| Error::io("decompress", error))?;
             // Frames that want more than 128 MiB of memory are refused.
             decoder
@@ -114,41 +102,9 @@ pub(super) fn unpacked(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) ->
     }
 }
 
-/// Unpacks one member after the other.
-fn members(
-    compressed: &mut Counted<'_>,
-    spool: &mut Spool,
-    limits: &SizeLimits,
-) -> Result<Vec<Member>> {
-    let mut list = Vec::new();
-    let mut start = 0;
-    while !compressed
-        .fill_buf()
-        .map_err(|error| spool.refused(error))?
-        .is_empty()
-    {
-        // It reads its header at once.
-        let mut decoder = GzDecoder::new(&mut *compressed);
-        let offset = decoder.get_ref().count;
-        spool.all(&mut decoder)?;
-        let (end, size) = (compressed.count, spool.size - start);
-        // Tiny members may be more than anybody has memory for, and are worth nothing.
-        if size > 0 && (list.len() as u64) < limits.entries() {
-            list.push(Member {
-                start,
-                size,
-                offset,
-                compressed: (end - offset).saturating_sub(TRAILER),
-            });
-        }
-        start = spool.size;
-    }
-    Ok(list)
-}
-
 /// The file that an archive is unpacked into.
 struct Spool {
-    to: BufWriter<File>,
+    to: File,
     format: &'static str,
     size: u64,
     limit: u64,
@@ -160,9 +116,8 @@ impl Spool {
     fn new(cx: &Cx, format: &'static str, limits: &SizeLimits) -> Result<Self> {
         // Headers come on top of the content, three blocks for an entry at most in most archives.
         let headers = limits.entries().saturating_mul(3 * 512);
-        let file = tempfile::tempfile().map_err(written)?;
         Ok(Self {
-            to: BufWriter::with_capacity(PIECE, file),
+            to: tempfile::tempfile().map_err(written)?,
             format,
             size: 0,
             limit: limits.unpacked().saturating_add(headers),
@@ -192,10 +147,10 @@ impl Spool {
         }
     }
 
+    /// What was written after the end does not count.
     fn finish(self) -> Result<File> {
-        self.to
-            .into_inner()
-            .map_err(|error| written(error.into_error()))
+        self.to.set_len(self.size).map_err(written)?;
+        Ok(self.to)
     }
 
     fn refused(&self, error: io::Error) -> Error {
@@ -217,6 +172,17 @@ fn written(error: io::Error) -> Error {
 struct Counted<'a> {
     reader: BufReader<Sequential<'a>>,
     count: u64,
+}
+
+impl<'a> Counted<'a> {
+    /// From the byte `at`, which is what it counts from.
+    fn new(source: &'a dyn ReadAt, at: u64, size: u64) -> Self {
+        let sequential = Sequential { source, at, size };
+        Self {
+            reader: BufReader::with_capacity(PIECE, sequential),
+            count: at,
+        }
+    }
 }
 
 impl Read for Counted<'_> {

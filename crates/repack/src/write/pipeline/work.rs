@@ -1,6 +1,12 @@
 //! What a worker does with one job.
 
-use std::{io::Read, mem, sync::Arc};
+mod stream;
+
+use std::{
+    io::{self, Read},
+    mem,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use flate2::Crc;
@@ -10,7 +16,7 @@ use crate::{
     Content, EntryPath, Error, Result,
     content::Repr,
     write::{
-        budget::Permit,
+        arena::{Arena, Buffer},
         codec::Encoder,
         plan::{File, GROUP, Job, Part},
         splice::{self, Verifier},
@@ -25,28 +31,38 @@ pub(super) struct Tools {
     member: Vec<u8>,
 }
 
-/// Where results go.
+/// Where results go, and the memory for them.
 pub(super) struct Out<'a, 't> {
     pub(super) sender: &'a SyncSender<Sent<'t>>,
-    pub(super) permit: Arc<Permit>,
+    /// As much as the job [needs](need), for nobody else.
+    pub(super) memory: Arc<Arena>,
     /// The file whose content it is.
     pub(super) of: Option<&'t EntryPath>,
 }
 
 impl<'t> Out<'_, 't> {
-    fn send(&self, raw: Vec<u8>, packed: Vec<u8>, sums: Vec<Sum<'t>>) -> Result<()> {
+    fn buffer(&self, len: usize) -> Result<Buffer> {
+        self.memory.lend(len).ok_or(Error::Cancelled)
+    }
+
+    fn send(&self, raw: Buffer, packed: Buffer, sums: Vec<Sum<'t>>) -> Result<()> {
         let chunk = Chunk {
             raw,
             packed,
             sums,
             of: self.of,
-            permit: Some(Arc::clone(&self.permit)),
         };
         // Nobody reads any more only after another error, or when cancelled.
         self.sender
             .send(Sent::Chunk(chunk))
             .map_err(|_| Error::Cancelled)
     }
+}
+
+/// Bytes for all buffers of a job: its content, and what compression adds at most to what does not shrink.
+pub(super) fn need(job: &Job<'_>) -> usize {
+    let cost = job.cost();
+    cost.saturating_add(cost / 64).saturating_add(64 << 10)
 }
 
 impl Tools {
@@ -61,59 +77,65 @@ impl Tools {
     pub(super) fn run<'t>(&mut self, job: &Job<'t>, out: &Out<'_, 't>) -> Result<()> {
         match job {
             Job::Glue { parts, store } => self.glue(parts, *store, out),
-            Job::Splice(file) => self.splice(*file, out),
-            Job::SpliceStream(file) => stream(*file, out),
-            Job::Recompress(file) => self.recompress(*file, out),
+            Job::Splice(file) => self.splice(file, out),
+            Job::SpliceStream(file) => stream::splice(file, out),
+            Job::Recompress(file) => self.recompress(file, out),
         }
     }
 
     fn glue<'t>(&mut self, parts: &[Part<'t>], store: bool, out: &Out<'_, 't>) -> Result<()> {
         let size: u64 = parts.iter().map(Part::size).sum();
-        let mut raw = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        let mut raw = out.buffer(usize::try_from(size).unwrap_or(usize::MAX))?;
+        let mut rest = &mut *raw;
         let mut sums = Vec::new();
         for part in parts {
+            // They add up to all of it.
+            let len = usize::try_from(part.size()).unwrap_or(usize::MAX);
+            let there;
+            (there, rest) = mem::take(&mut rest).split_at_mut(len);
             match part {
-                Part::Bytes(bytes) => raw.extend_from_slice(bytes),
-                Part::Content(file, range) => {
-                    let start = raw.len();
-                    match &file.content.0 {
-                        Repr::Deflated { .. } => {
-                            let mut member = mem::take(&mut self.member);
-                            self.inflate(*file, &mut member, &mut raw)?;
-                            self.member = member;
-                        }
-                        Repr::Bytes(_) | Repr::Stored { .. } => {
-                            let len = usize::try_from(range.end - range.start).unwrap_or(0);
-                            raw.resize(start + len, 0);
-                            file.content
-                                .read_stored(&mut raw[start..], range.start)
-                                .map_err(|error| file.failed(error))?;
-                            let mut crc = Crc::new();
-                            crc.update(&raw[start..]);
-                            let last = range.end == file.content.size();
-                            let file = *file;
-                            sums.push(Sum { file, crc, last });
-                        }
+                Part::Bytes(bytes) => there.copy_from_slice(bytes),
+                Part::Content(file, range) => match &file.content.0 {
+                    Repr::Deflated { compressed, .. } => {
+                        let mut member = mem::take(&mut self.member);
+                        member.resize(framed(file, *compressed)?, 0);
+                        self.inflate(file, &mut member, there)?;
+                        self.member = member;
                     }
-                }
+                    Repr::Bytes(_) | Repr::Stored { .. } => {
+                        file.content
+                            .read_stored(there, range.start)
+                            .map_err(|error| file.failed(error))?;
+                        let mut crc = Crc::new();
+                        crc.update(there);
+                        let last = range.end == file.content.size();
+                        let file = *file;
+                        sums.push(Sum { file, crc, last });
+                    }
+                },
             }
         }
-        let packed = if store {
-            self.encoder.store(&raw)?
+        let mut packed = out.buffer(self.encoder.bound(raw.len()))?;
+        let len = if store {
+            self.encoder.store(&raw, &mut packed)?
         } else {
-            self.encoder.encode(&raw)?
+            self.encoder.encode(&raw, &mut packed)?
         };
+        packed.truncate(len);
         out.send(raw, packed, sums)
     }
 
-    fn splice<'t>(&mut self, file: File<'t>, out: &Out<'_, 't>) -> Result<()> {
-        let (mut member, mut raw) = (Vec::new(), Vec::new());
+    fn splice<'t>(&mut self, file: &File<'t>, out: &Out<'_, 't>) -> Result<()> {
+        let mut member = out.buffer(framed(file, file.content.stored_size())?)?;
+        let size = usize::try_from(file.content.size()).map_err(|_| too_large(file))?;
+        let mut raw = out.buffer(size)?;
         self.inflate(file, &mut member, &mut raw)?;
         out.send(raw, member, Vec::new())
     }
 
-    /// Reads a whole deflate stream, frames it as a member, and appends what it inflates to.
-    fn inflate(&mut self, file: File<'_>, member: &mut Vec<u8>, raw: &mut Vec<u8>) -> Result<()> {
+    /// Reads a whole deflate stream, frames it as a `member`, which is as long as that, and inflates
+    /// it to `raw`, which is as long as it says.
+    fn inflate(&mut self, file: &File<'_>, member: &mut [u8], raw: &mut [u8]) -> Result<()> {
         let Repr::Deflated {
             compressed,
             size,
@@ -123,77 +145,70 @@ impl Tools {
         else {
             return Ok(());
         };
-        let too_large = || Error::Limit {
-            what: format!("entry `{}`", file.path),
-            limit: usize::MAX as u64,
-        };
-        let len = usize::try_from(compressed).map_err(|_| too_large())?;
-        let raw_len = usize::try_from(size).map_err(|_| too_large())?;
-        let (start, end) = (splice::START.len(), splice::START.len() + len);
-        member.clear();
-        member.resize(len + splice::FRAMING, 0);
+        let (start, end) = (splice::START.len(), member.len() - TRAILER);
         member[..start].copy_from_slice(&splice::START);
         file.content
             .read_stored(&mut member[start..end], 0)
             .map_err(|error| file.failed(error))?;
         member[end..].copy_from_slice(&splice::trailer(crc, size));
-        let before = raw.len();
-        raw.resize(before + raw_len, 0);
-        if !self.verifier.inflate(member, &mut raw[before..]) {
-            // The same bytes once more, by a reader that says what is wrong with them.
-            let bytes = Bytes::copy_from_slice(&member[start..end]);
-            raw.truncate(before);
-            Content::deflated(Arc::new(bytes), 0, compressed, size, crc)
-                .open()
-                .read_to_end(raw)
-                .map_err(|error| file.failed(error))?;
+        if self.verifier.inflate(member, raw) {
+            return Ok(());
         }
+        // The same bytes once more, by a reader that says what is wrong with them.
+        let bytes = Bytes::copy_from_slice(&member[start..end]);
+        let content = Content::deflated(Arc::new(bytes), 0, compressed, size, crc);
+        let mut reader = content.open();
+        fill(&mut reader, raw)
+            .and_then(|_| io::copy(&mut reader, &mut io::sink()))
+            .map_err(|error| file.failed(error))?;
         Ok(())
     }
 
     /// Inflates and compresses piece by piece.
-    fn recompress<'t>(&mut self, file: File<'t>, out: &Out<'_, 't>) -> Result<()> {
+    fn recompress<'t>(&mut self, file: &File<'t>, out: &Out<'_, 't>) -> Result<()> {
         let mut content = file.content.open();
         loop {
-            let mut raw = Vec::new();
-            let n = content
-                .by_ref()
-                .take(GROUP)
-                .read_to_end(&mut raw)
-                .map_err(|error| file.failed(error))?;
+            let mut raw = out.buffer(PIECE)?;
+            let n = fill(&mut content, &mut raw).map_err(|error| file.failed(error))?;
             if n == 0 {
                 return Ok(());
             }
-            let packed = self.encoder.encode(&raw)?;
+            raw.truncate(n);
+            let mut packed = out.buffer(self.encoder.bound(n))?;
+            let len = self.encoder.encode(&raw, &mut packed)?;
+            packed.truncate(len);
             out.send(raw, packed, Vec::new())?;
         }
     }
 }
 
-/// Frames and inflates a deflate stream piece by piece. Its end is verified before the trailer is
-/// sent, and without the trailer nothing is renamed into place.
-fn stream<'t>(file: File<'t>, out: &Out<'_, 't>) -> Result<()> {
-    const PIECE: usize = 1 << 20;
-    let mut content = file.content.open();
-    let mut packed = splice::START.to_vec();
-    let mut raw = vec![0; PIECE];
-    let mut filled = 0;
-    loop {
-        let n = content
-            .read_both(&mut raw[filled..], &mut packed)
-            .map_err(|error| file.failed(error))?;
-        filled += n;
-        if n > 0 && filled < PIECE && packed.len() < PIECE {
-            continue;
-        }
-        let mut piece = mem::replace(&mut raw, vec![0; PIECE]);
-        piece.truncate(filled);
-        filled = 0;
-        if n == 0 {
-            let crc = file.content.declared_crc32().unwrap_or(0);
-            packed.extend(splice::trailer(crc, file.content.size()));
-            return out.send(piece, packed, Vec::new());
-        }
-        out.send(piece, mem::take(&mut packed), Vec::new())?;
+/// What is compressed at once of a stream.
+const PIECE: usize = GROUP as usize;
+/// CRC-32 and size at the end of a member.
+const TRAILER: usize = splice::FRAMING - splice::START.len();
+
+/// Length of a member with so many compressed bytes.
+fn framed(file: &File<'_>, compressed: u64) -> Result<usize> {
+    let len = usize::try_from(compressed).ok();
+    let framed = len.and_then(|len| len.checked_add(splice::FRAMING));
+    framed.ok_or_else(|| too_large(file))
+}
+
+fn too_large(file: &File<'_>) -> Error {
+    Error::Limit {
+        what: format!("entry `{}`", file.path),
+        limit: usize::MAX as u64,
     }
+}
+
+/// Reads until the buffer is full or there is no more.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..])? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(filled)
 }

@@ -1,0 +1,238 @@
+//! The members of a gzip stream (RFC 1952), several at once where that can be.
+//!
+//! Where a member ends is known only when it is inflated. But members of ours, and of some others, begin with the same
+//! ten bytes, and what lies between two of these is most likely one: it is inflated as such by the fast way, several at
+//! once, which also tells whether it is just that. Wherever it is not, one member is unpacked piece by piece.
+
+use std::{
+    mem,
+    num::NonZero,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use flate2::bufread::GzDecoder;
+use memchr::memmem;
+
+use super::{Counted, Member, Seek, SeekFrom, SizeLimits, Spool, Write, failed, written};
+use crate::{
+    ReadAt, Result,
+    write::splice::{FRAMING, START, Verifier},
+};
+
+/// CRC-32 and size at the end of a member.
+const TRAILER: u64 = 8;
+/// Compressed bytes that are looked at together.
+const BLOCK: u64 = 8 << 20;
+/// Largest member that is inflated at once.
+const WHOLE: usize = 8 << 20;
+/// What the members of a block may inflate to, all together.
+const BATCH: u64 = 64 << 20;
+
+/// Unpacks all of `source`, which is so large; where its members are.
+pub(super) fn unpack(
+    source: &dyn ReadAt,
+    size: u64,
+    spool: &mut Spool,
+    limits: &SizeLimits,
+) -> Result<Vec<Member>> {
+    let mut unpacking = Unpacking {
+        source,
+        size,
+        at: 0,
+        slow: 0,
+        block: Vec::new(),
+        spool,
+        most: limits.entries(),
+        list: Vec::new(),
+    };
+    let mut reader = Counted::new(source, 0, size);
+    while unpacking.at < size {
+        if unpacking.at >= unpacking.slow && unpacking.several()? > 0 {
+            continue;
+        }
+        if reader.count != unpacking.at {
+            reader = Counted::new(source, unpacking.at, size);
+        }
+        unpacking.one(&mut reader)?;
+    }
+    Ok(unpacking.list)
+}
+
+struct Unpacking<'a> {
+    source: &'a dyn ReadAt,
+    size: u64,
+    /// Where the next member begins.
+    at: u64,
+    /// Up to here it goes one by one, so that nothing is looked at more than twice.
+    slow: u64,
+    /// Compressed bytes.
+    block: Vec<u8>,
+    spool: &'a mut Spool,
+    /// So many members are remembered.
+    most: u64,
+    list: Vec<Member>,
+}
+
+/// What may be a member.
+#[derive(Debug, PartialEq, Eq)]
+struct Candidate {
+    /// Where it lies in the block.
+    from: usize,
+    to: usize,
+    /// Bytes before it that the others of the block inflate to, and its own.
+    start: u64,
+    len: usize,
+}
+
+impl Unpacking<'_> {
+    /// Any member, piece by piece.
+    fn one(&mut self, reader: &mut Counted<'_>) -> Result<()> {
+        let start = self.spool.size;
+        self.spool
+            .to
+            .seek(SeekFrom::Start(start))
+            .map_err(written)?;
+        // It reads its header at once.
+        let mut decoder = GzDecoder::new(&mut *reader);
+        let offset = decoder.get_ref().count;
+        self.spool.all(&mut decoder)?;
+        let compressed = (reader.count - offset).saturating_sub(TRAILER);
+        self.at = reader.count;
+        self.found(start, offset, compressed);
+        Ok(())
+    }
+
+    /// Those that begin in one block, as far as they are what they seem to be; how many that were.
+    fn several(&mut self) -> Result<usize> {
+        let len = BLOCK.min(self.size - self.at);
+        if len < FRAMING as u64 {
+            return Ok(0);
+        }
+        let mut start = START;
+        self.source
+            .read_exact_at(&mut start, self.at)
+            .map_err(failed)?;
+        if start != START {
+            return Ok(0);
+        }
+        let mut block = mem::take(&mut self.block);
+        // No more than the constant.
+        block.resize(usize::try_from(len).unwrap_or(0), 0);
+        self.source
+            .read_exact_at(&mut block, self.at)
+            .map_err(failed)?;
+        let is_end = self.at + len == self.size;
+        let room = BATCH.min(self.spool.limit.saturating_sub(self.spool.size));
+        let candidates = candidates(&block, is_end, room);
+        let sound = inflate(&block, &candidates, self.spool)?;
+        let (at, base) = (self.at, self.spool.size);
+        for candidate in &candidates[..sound] {
+            let offset = at + (candidate.from + START.len()) as u64;
+            self.spool.size += candidate.len as u64;
+            self.at = at + candidate.to as u64;
+            let compressed = candidate.to - candidate.from - FRAMING;
+            self.found(base + candidate.start, offset, compressed as u64);
+        }
+        self.spool.task.add(self.spool.size - base)?;
+        if sound < candidates.len() || sound == 0 {
+            self.slow = at + len;
+        }
+        self.block = block;
+        Ok(sound)
+    }
+
+    /// A member, which began so in the unpacked archive and ends where this ends now.
+    fn found(&mut self, start: u64, offset: u64, compressed: u64) {
+        let size = self.spool.size - start;
+        // Tiny members may be more than anybody has memory for, and are worth nothing.
+        if size > 0 && (self.list.len() as u64) < self.most {
+            self.list.push(Member {
+                start,
+                size,
+                offset,
+                compressed,
+            });
+        }
+    }
+}
+
+/// What lies from one beginning to the next in a block that begins with one. The last one has no
+/// end, unless it is the end of all.
+fn candidates(block: &[u8], is_end: bool, room: u64) -> Vec<Candidate> {
+    let mut starts: Vec<usize> = memmem::find_iter(block, &START).collect();
+    if is_end {
+        starts.push(block.len());
+    }
+    let mut start = 0;
+    let mut list = Vec::new();
+    for (&from, &to) in starts.iter().zip(starts.iter().skip(1)) {
+        // Its size modulo 2^32 is at its end.
+        let Some(size) = block[from..to].last_chunk() else {
+            break;
+        };
+        let size = u32::from_le_bytes(*size);
+        let len = usize::try_from(size).unwrap_or(usize::MAX);
+        if to - from < FRAMING || len > WHOLE || start + u64::from(size) > room {
+            break;
+        }
+        list.push(Candidate {
+            from,
+            to,
+            start,
+            len,
+        });
+        start += u64::from(size);
+    }
+    list
+}
+
+/// Inflates them to where they belong in the spool; how many of them are sound, up to the first
+/// that is not.
+fn inflate(block: &[u8], candidates: &[Candidate], spool: &Spool) -> Result<usize> {
+    let base = spool.size;
+    let next = AtomicUsize::new(0);
+    let sound = AtomicUsize::new(candidates.len());
+    let to = Mutex::new(&spool.to);
+    let work = || -> std::io::Result<()> {
+        let mut verifier = Verifier::new();
+        let mut raw = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(candidate) = candidates.get(at) else {
+                return Ok(());
+            };
+            if at > sound.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if raw.len() < candidate.len {
+                raw.resize(candidate.len, 0);
+            }
+            let raw = &mut raw[..candidate.len];
+            if verifier.inflate(&block[candidate.from..candidate.to], raw) {
+                // The kernel, too, lets only one write to a file at a time.
+                let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
+                to.seek(SeekFrom::Start(base + candidate.start))?;
+                to.write_all(raw)?;
+            } else {
+                sound.fetch_min(at, Ordering::Relaxed);
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let others = threads.min(candidates.len()).saturating_sub(1);
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+        let mut result = work();
+        for other in others {
+            let other = other.join();
+            result = result.and(other.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        result
+    })
+    .map_err(written)?;
+    Ok(sound.into_inner())
+}
