@@ -1,73 +1,127 @@
 //! Shows what a reference names: its tree of manifests with platforms, layers and sizes.
 //!
-//! `cargo run -p ociregistry --example inspect -- [--json] [--plain-http] REF`
+//! `cargo run -p ociregistry --example inspect -- [--json] [--plain-http | --ca FILE] REF`
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is a program"
-)]
+#![expect(clippy::print_stderr, reason = "this is a program")]
 
-use std::{future::Future, pin::Pin, process::ExitCode};
+use std::{
+    future::Future,
+    io::{self, Write as _},
+    pin::Pin,
+    process::ExitCode,
+};
 
 use ocicore::{Cx, Descriptor, ImageSource, Name, Reference, Repositories};
 use ociregistry::{AuthFiles, HostOptions, Registry};
 use serde::Serialize;
 
 const USAGE: &str = "\
-Usage: inspect [--json] [--plain-http] REF
+Usage: inspect [--json] [--plain-http | --ca FILE] REF
 
 Shows what REF names at its registry: manifests with their platforms, configs, layers, and sizes.
 
   --json        as JSON
   --plain-http  speak with the registry without TLS; the default on this machine only
+  --ca FILE     speak TLS, also on this machine, and trust the authorities of FILE (PEM), too
 
-Credentials are those of `podman login` and `docker login`.
+Credentials are those of `podman login` and `docker login`, proxies those of the environment.
 Exit codes: 0 shown, 1 it could not be read, 2 wrong command line";
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let (mut as_json, mut plain, mut names) = (false, false, Vec::new());
-    for argument in std::env::args().skip(1) {
-        match argument.as_str() {
-            "--json" => as_json = true,
-            "--plain-http" => plain = true,
-            "-h" | "--help" => {
-                println!("{USAGE}");
-                return ExitCode::SUCCESS;
-            }
-            _ => names.push(argument),
-        }
-    }
-    let reference = match &names[..] {
-        [name] if !name.starts_with('-') => name.parse::<Reference>(),
-        _ => {
-            eprintln!("{USAGE}");
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => return shown(print(&format!("{USAGE}\n"))),
+        Err(error) => {
+            eprintln!("error: {error}\n\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    let shown = match reference {
-        Ok(reference) => inspect(&reference, plain).await,
+    shown(inspect(&arguments).await)
+}
+
+fn shown(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&error);
-            return ExitCode::from(2);
-        }
-    };
-    match shown {
-        Ok(node) if as_json => match serde_json::to_string_pretty(&node) {
-            Ok(json) => println!("{json}"),
-            Err(error) => {
-                report(&error);
-                return ExitCode::FAILURE;
-            }
-        },
-        Ok(node) => print!("{}", text(&node, 0)),
-        Err(error) => {
-            report(&error);
-            return ExitCode::FAILURE;
+            report(&*error);
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
+}
+
+struct Arguments {
+    form: Form,
+    /// None for the defaults of its host.
+    options: Option<HostOptions>,
+    reference: Reference,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+}
+
+impl Arguments {
+    /// None if help is wanted.
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
+        let (mut form, mut options, mut names) = (Form::Text, None, Vec::new());
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--json" => form = Form::Json,
+                "--plain-http" => options = Some(HostOptions::default().with_plain_http()),
+                "--ca" => {
+                    let path = words.next().ok_or("--ca needs a FILE")?;
+                    let pem = std::fs::read(&path).map_err(|e| format!("`{path}`: {e}"))?;
+                    options = Some(HostOptions::default().with_ca_pem(pem));
+                }
+                "-h" | "--help" => return Ok(None),
+                option if option.starts_with('-') => {
+                    return Err(format!("`{option}` is unknown").into());
+                }
+                _ => names.push(word),
+            }
+        }
+        let [name] = &names[..] else {
+            return Err(format!("expected one REF, got {}", names.len()).into());
+        };
+        Ok(Some(Self {
+            form,
+            options,
+            reference: name.parse()?,
+        }))
+    }
+}
+
+async fn inspect(arguments: &Arguments) -> Result<()> {
+    let reference = &arguments.reference;
+    let mut builder = Registry::builder()
+        .keychain(AuthFiles::from_env())
+        .proxies_from_env();
+    if let Some(options) = &arguments.options {
+        builder = builder.host(reference.repository().host(), options.clone());
+    }
+    let store = builder.build().repository(reference.repository())?;
+    let node = read(&*store, reference.name(), None).await?;
+    match arguments.form {
+        Form::Text => print(&text(&node, 0)),
+        Form::Json => print(&(serde_json::to_string_pretty(&node)? + "\n")),
+    }
+}
+
+/// Who stops to read has seen enough.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    let printed = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// An error with all its sources.
@@ -78,16 +132,6 @@ fn report(error: &dyn std::error::Error) {
         eprintln!("  caused by: {source}");
         at = source.source();
     }
-}
-
-async fn inspect(reference: &Reference, plain: bool) -> ocicore::Result<Node> {
-    let mut builder = Registry::builder().keychain(AuthFiles::from_env());
-    if plain {
-        let host = reference.repository().host();
-        builder = builder.host(host, HostOptions::default().with_plain_http());
-    }
-    let store = builder.build().repository(reference.repository())?;
-    read(&*store, reference.name(), None).await
 }
 
 /// A manifest with all below it.

@@ -2,27 +2,36 @@
 
 use std::{env, path::Path, process::Output};
 
-use ocicore::{Cx, Repositories, Repository, conformance::Fixture};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ocicore::{
+    Cx, Repositories, Repository,
+    conformance::{Fixture, peer::peer},
+};
 use ociregistry::Registry;
 use registryd::{Server, storage::MemoryStorage};
 use tokio::process::Command;
 
-use crate::support::{fresh, plain};
+use crate::support::{fresh, plain, secured};
 
 async fn inspect(args: &[&str]) -> Output {
+    program(Path::new("/nonexistent"))
+        .args(args)
+        .output()
+        .await
+        .unwrap()
+}
+
+/// The program, with logins of this file.
+fn program(auth: &Path) -> Command {
     let test = env::current_exe().unwrap();
     let program = test.ancestors().nth(2).unwrap().join("examples/inspect");
     assert!(
         program.exists(),
         "run `cargo build -p ociregistry --examples`"
     );
-    let nobody = Path::new("/nonexistent");
-    Command::new(program)
-        .args(args)
-        .env("REGISTRY_AUTH_FILE", nobody)
-        .output()
-        .await
-        .unwrap()
+    let mut command = Command::new(program);
+    command.env("REGISTRY_AUTH_FILE", auth);
+    command
 }
 
 async fn filled(registry: &Registry, name: &Repository) {
@@ -64,6 +73,45 @@ async fn a_tree_is_shown() {
 }
 
 #[tokio::test]
+async fn a_registry_with_tls_and_password_is_read() {
+    let (Some((host, builder)), Some(ca)) = (secured(), peer("REGISTRY_TLS_CA")) else {
+        return;
+    };
+    let (Some(user), Some(password)) = (peer("REGISTRY_TLS_USER"), peer("REGISTRY_TLS_PASSWORD"))
+    else {
+        return;
+    };
+    let name = fresh(&host);
+    filled(&builder.build(), &name).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let pair = STANDARD.encode(format!("{user}:{password}"));
+    let json = serde_json::json!({"auths": {&host: {"auth": pair}}});
+    std::fs::write(file.path(), json.to_string()).unwrap();
+    let reference = format!("{name}:v1");
+    let shown = program(file.path())
+        .args(["--ca", &ca, &reference])
+        .output()
+        .await
+        .unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    insta::assert_snapshot!("tree", text(&shown.stdout, &name));
+}
+
+#[tokio::test]
+async fn who_stops_reading_has_seen_enough() {
+    let mut child = program(Path::new("/nonexistent"))
+        .arg("--help")
+        .stdout({
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            writer
+        })
+        .spawn()
+        .unwrap();
+    assert!(child.wait().await.unwrap().success());
+}
+
+#[tokio::test]
 async fn errors_go_to_the_other_stream() {
     let server = Server::builder(MemoryStorage::new())
         .bind("127.0.0.1:0")
@@ -79,6 +127,8 @@ async fn errors_go_to_the_other_stream() {
         (vec!["a", "b"], 2),
         (vec!["--yaml", "a"], 2),
         (vec!["UPPER"], 2),
+        (vec!["--ca"], 2),
+        (vec!["--ca", "/nonexistent", "a"], 2),
         (vec!["--help"], 0),
     ] {
         let output = inspect(&args).await;
