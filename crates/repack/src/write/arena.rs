@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     fn free(arena: &Arena) -> Vec<usize> {
-        arena.lock().free.iter().map(|free| free.len()).collect()
+        arena.lock().free.iter().map(BytesMut::len).collect()
     }
 
     #[test]

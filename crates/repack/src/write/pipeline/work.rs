@@ -168,7 +168,7 @@ impl Tools {
     fn recompress<'t>(&mut self, file: &File<'t>, out: &Out<'_, 't>) -> Result<()> {
         let mut content = file.content.open();
         loop {
-            let mut raw = out.buffer(PIECE)?;
+            let mut raw = out.buffer(usize::try_from(GROUP).unwrap_or(usize::MAX))?;
             let n = fill(&mut content, &mut raw).map_err(|error| file.failed(error))?;
             if n == 0 {
                 return Ok(());
@@ -182,8 +182,6 @@ impl Tools {
     }
 }
 
-/// What is compressed at once of a stream.
-const PIECE: usize = GROUP as usize;
 /// CRC-32 and size at the end of a member.
 const TRAILER: usize = splice::FRAMING - splice::START.len();
 
