@@ -283,3 +283,73 @@ fn a_dry_run_says_all_and_writes_nothing() {
     insta::assert_snapshot!(shown(PROGRAM, &args, directory.path()));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
+
+/// Two jobs in a layout, of which the image starts none by itself.
+fn application(directory: &std::path::Path) {
+    let launcher = "#!/bin/sh\njava -cp . a.B \"$@\"\n";
+    for job in ["load", "export"] {
+        let zip = zip_of(&[(&format!("{job}/{job}_run.sh"), launcher)]);
+        fs::write(directory.join(format!("{job}_0.1.zip")), zip).unwrap();
+    }
+    let manifest = "[application]\nname = \"orders\"\n\n[[job]]\nfile = \"load_0.1.zip\"\n\n\
+                    [[job]]\nfile = \"export_0.1.zip\"\nentrypoint = \"nightly\"\n";
+    fs::write(directory.join("jobs.toml"), manifest).unwrap();
+}
+
+#[test]
+fn a_job_is_chosen_before_anything_is_started() {
+    let directory = tempfile::tempdir().unwrap();
+    application(directory.path());
+    let package = [
+        "package",
+        "jobs.toml",
+        "--base",
+        "scratch",
+        "--to",
+        "oci:orders",
+    ];
+    let packaged = shown(PROGRAM, &package, directory.path());
+    assert!(
+        packaged.contains("starts    nothing by itself\n"),
+        "{packaged}"
+    );
+    let to = ["--to", "docker-daemon:orders:1", "--dry-run"];
+    let mut text = String::new();
+    for args in [
+        &[&["deploy", "oci:orders"], &to[..]].concat(),
+        &[&["deploy", "oci:orders", "--job", "export"], &to[..]].concat(),
+        &[&["deploy", "oci:orders", "--job", "nightly"], &to[..]].concat(),
+        &[&["deploy", "oci:orders", "--context_param", "a"], &to[..]].concat(),
+    ] {
+        text += &format!("{}\n", shown(PROGRAM, args, directory.path()));
+    }
+    // What the image's digest is depends on the compressor.
+    let digest = text.split_once("sha256:").unwrap().1[..64].to_owned();
+    insta::assert_snapshot!(text.replace(&digest, "DIGEST"));
+}
+
+#[test]
+fn outputs_may_be_named_without_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    application(directory.path());
+    let args = [
+        "--quiet",
+        "build",
+        "load_0.1.zip",
+        "--base",
+        "scratch",
+        "--tgz",
+        "load.tgz",
+        "--to",
+        "oci-archive:oci.tar",
+        "--to",
+        "docker-archive:docker.tar",
+        "--to",
+        "oci:layout",
+    ];
+    let text = shown(PROGRAM, &args, directory.path());
+    assert!(text.ends_with("exit code 0\n"), "{text}");
+    for name in ["load.tgz", "oci.tar", "docker.tar", "layout/index.json"] {
+        assert!(directory.path().join(name).is_file(), "{name}");
+    }
+}
