@@ -37,6 +37,9 @@ mod credentials;
 mod download;
 mod error;
 mod fetch;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod layout;
 mod locate;
 mod metadata;
