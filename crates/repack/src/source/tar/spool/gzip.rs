@@ -236,3 +236,110 @@ fn inflate(block: &[u8], candidates: &[Candidate], spool: &Spool) -> Result<usiz
     .map_err(written)?;
     Ok(sound.into_inner())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, sync::Arc};
+
+    use bytes::Bytes;
+    use flate2::{
+        Compression, GzBuilder,
+        write::{DeflateEncoder, GzEncoder},
+    };
+    use ocicore::Cx;
+
+    use super::*;
+    use crate::{source::tar::spool::unpacked, write::splice::trailer};
+
+    /// As we write them, at a level.
+    fn ours(text: &[u8], level: u32) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(START.to_vec(), Compression::new(level));
+        encoder.write_all(text).unwrap();
+        let mut member = encoder.finish().unwrap();
+        member.extend(trailer(libdeflater::crc32(text), text.len() as u64));
+        member
+    }
+
+    fn named(text: &[u8]) -> Vec<u8> {
+        let builder = GzBuilder::new().filename("name").mtime(7);
+        let mut encoder: GzEncoder<Vec<u8>> = builder.write(Vec::new(), Compression::default());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn text(len: usize) -> Vec<u8> {
+        (0..len).map(|at| (at * at / 7).to_le_bytes()[0]).collect()
+    }
+
+    /// Contents with their members, of all kinds.
+    fn members() -> Vec<(Vec<u8>, Vec<u8>)> {
+        // Stored, so that there seems to be another member in it, and one more behind it.
+        let trap = [&text(300)[..], &ours(b"trap", 6), &START, &text(40)].concat();
+        let large = text(WHOLE + 1);
+        [text(1000), trap, text(70_000), Vec::new(), large, text(5)]
+            .into_iter()
+            .flat_map(|text| [(ours(&text, 0), text.clone()), (ours(&text, 6), text)])
+            .chain([(named(b"named"), b"named".to_vec())])
+            .map(|(member, text)| (text, member))
+            .collect()
+    }
+
+    fn all_of(archive: &[u8]) -> Result<(Vec<u8>, Vec<Member>)> {
+        let source: Arc<dyn ReadAt> = Arc::new(Bytes::copy_from_slice(archive));
+        let unpacked = unpacked(&Cx::default(), source, &SizeLimits::default())?;
+        let mut raw = vec![0; usize::try_from(unpacked.source.size().unwrap()).unwrap()];
+        unpacked.source.read_exact_at(&mut raw, 0).unwrap();
+        Ok((raw, unpacked.members.list))
+    }
+
+    #[test]
+    fn members_of_all_kinds_in_any_order_are_unpacked_and_found() {
+        let kinds = members();
+        for first in (0..kinds.len()).step_by(3) {
+            let order = kinds.iter().cycle().skip(first).take(kinds.len());
+            let (texts, archive): (Vec<_>, Vec<_>) = order.cloned().unzip();
+            let (raw, list) = all_of(&archive.concat()).unwrap();
+            assert!(raw == texts.concat(), "{first}");
+            let mut expected = Vec::new();
+            let (mut start, mut at) = (0, 0);
+            for (text, member) in texts.iter().zip(&archive) {
+                let header = if member.starts_with(&START) { 10 } else { 15 };
+                let compressed = member.len() - header - 8;
+                if !text.is_empty() {
+                    expected.push((start, text.len(), at + header, compressed));
+                }
+                (start, at) = (start + text.len(), at + member.len());
+            }
+            let list = list.iter().map(|member| {
+                let Member {
+                    start,
+                    size,
+                    offset,
+                    compressed,
+                } = member;
+                [start, size, offset, compressed].map(|&n| usize::try_from(n).unwrap())
+            });
+            let list: Vec<_> = list.map(|[a, b, c, d]| (a, b, c, d)).collect();
+            assert_eq!(list, expected, "{first}");
+        }
+    }
+
+    #[test]
+    fn damage_is_found_wherever_it_is() {
+        let parts = [ours(&text(900), 6), ours(&text(900), 0), ours(b"end", 6)];
+        let archive = parts.concat();
+        let ends = [parts[0].len(), parts[0].len() + parts[1].len()];
+        let whole = all_of(&archive).unwrap().0;
+        // With less than its first four bytes it is no gzip.
+        for at in 4..archive.len() {
+            let mut damaged = archive.clone();
+            damaged[at] ^= 0x10;
+            let cut = all_of(&archive[..at]);
+            assert_eq!(cut.is_ok(), ends.contains(&at), "{at}");
+            // Times in headers and the last bits of a stream's last byte mean nothing.
+            let unnoticed = all_of(&damaged).is_ok_and(|(raw, _)| raw != whole);
+            assert!(!unnoticed, "{at}");
+        }
+        assert!(all_of(&[&archive[..], b"more"].concat()).is_err());
+    }
+}
