@@ -41,13 +41,13 @@ impl Tree {
         let mut seen = HashMap::new();
         let mut collisions = Vec::new();
         for (path, _) in self {
-            match seen.entry(folded(path)) {
+            match seen.entry(folded(&path)) {
                 hash_map::Entry::Vacant(vacant) => {
                     vacant.insert(path);
                 }
                 hash_map::Entry::Occupied(first) => collisions.push(CaseCollision {
                     first: EntryPath::clone(first.get()),
-                    second: path.clone(),
+                    second: path,
                 }),
             }
         }

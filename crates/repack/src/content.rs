@@ -1,5 +1,7 @@
 use std::{
+    fs::File,
     io::{self, Read},
+    path::Path,
     sync::Arc,
 };
 
@@ -7,7 +9,7 @@ use bytes::Bytes;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use crate::{
-    Error, Fault, ReadAt, Result,
+    EntryPath, Error, Fault, ReadAt, Result,
     write::splice::{START, Verifier, trailer},
 };
 
@@ -36,7 +38,7 @@ pub(crate) enum Repr {
     Bytes(Bytes),
     /// As they are in `source`.
     Stored {
-        source: Arc<dyn ReadAt>,
+        source: Source,
         offset: u64,
         size: u64,
         /// None where the archive has none.
@@ -54,6 +56,30 @@ pub(crate) enum Repr {
     },
 }
 
+/// What content that is not compressed is read from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// Open, with other content in it.
+    Shared(Arc<dyn ReadAt>),
+    /// A file below a directory, opened when it is read: there may be more of them than a process can
+    /// have open.
+    OnDisk { root: Arc<Path>, path: EntryPath },
+}
+
+impl Source {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::Shared(source) => source.read_exact_at(buffer, offset),
+            Self::OnDisk { .. } if buffer.is_empty() => Ok(()),
+            Self::OnDisk { root, path } => {
+                let path = root.join(path.to_native());
+                let file = File::open(&path).map_err(Error::file("open", &path))?;
+                ReadAt::read_exact_at(&file, buffer, offset)
+            }
+        }
+    }
+}
+
 impl Default for Repr {
     fn default() -> Self {
         Self::Bytes(Bytes::new())
@@ -65,10 +91,21 @@ impl Content {
     /// is known.
     pub fn stored(source: Arc<dyn ReadAt>, offset: u64, size: u64, crc: Option<u32>) -> Self {
         Self(Repr::Stored {
-            source,
+            source: Source::Shared(source),
             offset,
             size,
             crc,
+            packed: None,
+        })
+    }
+
+    /// A file below a directory as it is.
+    pub(crate) fn on_disk(root: Arc<Path>, path: EntryPath, size: u64) -> Self {
+        Self(Repr::Stored {
+            source: Source::OnDisk { root, path },
+            offset: 0,
+            size,
+            crc: None,
             packed: None,
         })
     }
@@ -225,7 +262,10 @@ impl Content {
     pub(crate) fn read_stored(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         match &self.0 {
             Repr::Bytes(bytes) => bytes.read_exact_at(buffer, at),
-            Repr::Stored { source, offset, .. } | Repr::Deflated { source, offset, .. } => {
+            Repr::Stored { source, offset, .. } => {
+                source.read_exact_at(buffer, offset.saturating_add(at))
+            }
+            Repr::Deflated { source, offset, .. } => {
                 source.read_exact_at(buffer, offset.saturating_add(at))
             }
         }

@@ -1,6 +1,6 @@
 //! What differs between two trees, and what is in one: as data and as text.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use ocicore::Cx;
 use serde::{Serialize, Serializer};
@@ -68,34 +68,30 @@ pub enum Difference {
 pub fn diff(cx: &Cx, before: &Tree, after: &Tree) -> Result<Diff> {
     let task = cx.task("compare", Some(before.content_size()));
     let mut changes = Vec::new();
-    let mut change = |path: &EntryPath, differences: Vec<Difference>| {
+    let mut change = |path: EntryPath, differences: Vec<Difference>| {
         if !differences.is_empty() {
-            changes.push(Change {
-                path: path.clone(),
-                differences,
-            });
+            changes.push(Change { path, differences });
         }
     };
     let (mut left, mut right) = (before.iter().peekable(), after.iter().peekable());
     loop {
-        match (left.peek(), right.peek()) {
+        let order = match (left.peek(), right.peek()) {
             (None, None) => break,
-            (Some((path, _)), other) if other.is_none_or(|(there, _)| path < there) => {
-                change(path, vec![Difference::Removed]);
-                left.next();
-            }
-            (here, Some((path, _))) if here.is_none_or(|(there, _)| path < there) => {
-                change(path, vec![Difference::Added]);
-                right.next();
-            }
-            (Some(&(path, a)), Some(&(_, b))) => {
-                change(path, differences(path, (before, a), (after, b))?);
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((here, _)), Some((there, _))) => here.cmp(there),
+        };
+        let here = (order.is_le()).then(|| left.next()).flatten();
+        let there = (order.is_ge()).then(|| right.next()).flatten();
+        match (here, there) {
+            (Some((path, a)), Some((_, b))) => {
                 task.add(a.content().map_or(0, crate::Content::size))?;
-                left.next();
-                right.next();
+                let differences = differences(&path, (before, a), (after, b))?;
+                change(path, differences);
             }
-            // One of them is there, and then it is the lesser one or they are equal.
-            _ => break,
+            (Some((path, _)), None) => change(path, vec![Difference::Removed]),
+            (None, Some((path, _))) => change(path, vec![Difference::Added]),
+            (None, None) => break,
         }
     }
     Ok(Diff { changes })
@@ -103,8 +99,8 @@ pub fn diff(cx: &Cx, before: &Tree, after: &Tree) -> Result<Diff> {
 
 fn differences(
     path: &EntryPath,
-    (before, a): (&Tree, &Entry),
-    (after, b): (&Tree, &Entry),
+    (before, a): (&Tree, Entry),
+    (after, b): (&Tree, Entry),
 ) -> Result<Vec<Difference>> {
     let mut all = Vec::new();
     // A hard link is its file.
@@ -139,7 +135,7 @@ fn differences(
     Ok(all)
 }
 
-fn file_of<'t>(tree: &'t Tree, entry: &'t Entry) -> &'t Entry {
+fn file_of(tree: &Tree, entry: Entry) -> Entry {
     match &entry.kind {
         Kind::Hardlink(target) => tree.get(target).unwrap_or(entry),
         _ => entry,
@@ -209,8 +205,8 @@ impl fmt::Display for Listing<'_> {
 
 /// One entry as data.
 #[derive(Serialize)]
-struct Line<'a> {
-    path: &'a EntryPath,
+struct Line {
+    path: EntryPath,
     kind: &'static str,
     mode: u32,
     uid: u64,
@@ -227,8 +223,8 @@ struct Line<'a> {
     device: Option<(u32, u32)>,
 }
 
-impl<'a> Line<'a> {
-    fn of((path, entry): (&'a EntryPath, &'a Entry)) -> Self {
+impl Line {
+    fn of((path, entry): (EntryPath, Entry)) -> Self {
         let (mut size, mut target, mut device) = (None, None, None);
         let kind = match &entry.kind {
             Kind::File(content) => {

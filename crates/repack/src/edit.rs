@@ -1,6 +1,6 @@
 //! Edits of a whole tree. Each either succeeds or leaves the tree as it was.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Bound};
 
 use crate::{Entry, EntryPath, Error, Kind, Mtime, Pattern, Result, Tree};
 
@@ -47,7 +47,6 @@ impl Tree {
             .iter()
             .map(|(path, _)| path)
             .filter(|path| pattern.matches(path))
-            .cloned()
             .collect();
         let doomed = self.with_all_under(hits);
         self.take(&doomed)
@@ -59,13 +58,13 @@ impl Tree {
     /// [`Error::NotFound`]; [`Error::Exists`] if there is something at `to`; [`Error::NotDirectory`]
     /// if `to` lies under something that is not a directory, or under `from`.
     pub fn rename(&mut self, from: &EntryPath, to: &EntryPath) -> Result<()> {
-        if self.get(from).is_none() {
+        if !self.contains(from) {
             return Err(Error::NotFound { path: from.clone() });
         }
         if from == to {
             return Ok(());
         }
-        if self.get(to).is_some() {
+        if self.contains(to) {
             return Err(Error::Exists { path: to.clone() });
         }
         if to.strip_prefix(from).is_some() {
@@ -75,10 +74,7 @@ impl Tree {
             });
         }
         for ancestor in to.ancestors() {
-            if self
-                .get(&ancestor)
-                .is_some_and(|entry| !entry.kind.is_dir())
-            {
+            if self.is_dir(&ancestor) == Some(false) {
                 return Err(Error::NotDirectory {
                     path: to.clone(),
                     ancestor,
@@ -117,7 +113,7 @@ impl Tree {
     /// # Errors
     /// [`Error::NotFound`] if there is no such directory.
     pub fn strip_prefix(&mut self, directory: &EntryPath) -> Result<()> {
-        if !self.get(directory).is_some_and(|entry| entry.kind.is_dir()) {
+        if self.is_dir(directory) != Some(true) {
             return Err(Error::NotFound {
                 path: directory.clone(),
             });
@@ -130,26 +126,28 @@ impl Tree {
     /// `layer` says, and a hard link goes where its target goes.
     pub fn split(self, mut layer: impl FnMut(&EntryPath, &Entry) -> usize) -> Result<Vec<Self>> {
         let mut trees: Vec<Self> = Vec::new();
-        let mut place = |path: &EntryPath, entry: &Entry| -> Result<()> {
+        let mut place = |path: EntryPath, entry: Entry| -> Result<()> {
             let asked = match &entry.kind {
                 Kind::Hardlink(target) => match self.get(target) {
-                    Some(entry) => layer(target, entry),
-                    None => layer(path, entry),
+                    Some(entry) => layer(target, &entry),
+                    None => layer(&path, &entry),
                 },
-                _ => layer(path, entry),
+                _ => layer(&path, &entry),
             };
             if trees.len() <= asked {
                 trees.resize_with(asked + 1, Self::default);
             }
             for above in path.ancestors() {
-                if let (None, Some(entry)) = (trees[asked].get(&above), self.get(&above)) {
-                    trees[asked].insert(above, entry.clone())?;
+                if !trees[asked].contains(&above)
+                    && let Some(entry) = self.get(&above)
+                {
+                    trees[asked].insert(above, entry)?;
                 }
             }
-            trees[asked].insert(path.clone(), entry.clone()).map(drop)
+            trees[asked].insert(path, entry).map(drop)
         };
         for (path, entry) in &self {
-            if !entry.kind.is_dir() || self.under(path).next().is_none() {
+            if !entry.kind.is_dir() || self.under(&path).next().is_none() {
                 place(path, entry)?;
             }
         }
@@ -161,33 +159,28 @@ impl Tree {
     fn map_paths(&mut self, map: impl Fn(&EntryPath) -> Result<Option<EntryPath>>) -> Result<()> {
         let mut doomed = BTreeSet::new();
         for (path, _) in self.iter() {
-            if map(path)?.is_none() {
-                doomed.insert(path.clone());
+            if map(&path)?.is_none() {
+                doomed.insert(path);
             }
         }
         let mut left = self.clone();
         left.take(&doomed);
         let mut mapped = Self::new();
-        for (from, entry) in &left {
-            let Some(path) = map(from)? else { continue };
-            let mut entry = entry.clone();
-            if let Kind::Hardlink(target) = &mut entry.kind
+        for (from, mut item) in left.items(Bound::Unbounded) {
+            let Some(path) = map(&from)? else { continue };
+            if let Kind::Hardlink(target) = &mut item.entry.kind
                 && let Some(moved) = map(target)?
             {
                 *target = moved;
             }
-            match mapped.get(&path) {
-                Some(there) if !(there.kind.is_dir() && entry.kind.is_dir()) => {
+            match mapped.is_dir(&path) {
+                Some(there) if !(there && item.entry.kind.is_dir()) => {
                     return Err(Error::Exists { path });
                 }
                 // Whose metadata somebody gave stays.
-                Some(_) if left.is_implied(from) => {}
-                there => {
-                    let is_new = there.is_none();
-                    mapped.insert(path.clone(), entry)?;
-                    if is_new && left.is_implied(from) {
-                        mapped.imply(path);
-                    }
+                Some(_) if item.implied => {}
+                _ => {
+                    mapped.put(path, item)?;
                 }
             }
         }
@@ -201,12 +194,12 @@ impl Tree {
         mut change: impl FnMut(&mut crate::Metadata),
     ) -> usize {
         let mut count = 0;
-        for (path, kind, metadata) in self.iter_metadata_mut() {
+        self.for_each_metadata(|path, kind, metadata| {
             if matches(path, kind) {
                 change(metadata);
                 count += 1;
             }
-        }
+        });
         count
     }
 }

@@ -25,7 +25,7 @@ pub use self::options::{
     Devices, Durability, Existing, Names, Options, Owner, SpecialBits, Symlinks, Xattrs,
 };
 use self::staging::{Staging, exists};
-use crate::{Entry, EntryPath, Error, Kind, Result, Tree};
+use crate::{EntryPath, Error, Kind, Result, Tree};
 
 /// Extracts a tree to a directory, which is there whole or not at all.
 ///
@@ -69,23 +69,20 @@ pub fn extract(cx: &Cx, tree: &Tree, options: &Options, to: impl AsRef<Path>) ->
 /// What can be refused without touching the disk.
 fn check(tree: &Tree, options: &Options) -> Result<()> {
     for (path, entry) in tree {
-        match &entry.kind {
+        match entry.kind {
             Kind::CharDevice(_) | Kind::BlockDevice(_) if options.devices == Devices::Refused => {
-                return Err(Error::Device { path: path.clone() });
+                return Err(Error::Device { path });
             }
             Kind::Symlink(target)
-                if options.symlinks == Symlinks::Inside && leads_out(path, target) =>
+                if options.symlinks == Symlinks::Inside && leads_out(&path, &target) =>
             {
                 return Err(Error::Escape {
-                    path: path.clone(),
-                    target: crate::error::printable(target),
+                    path,
+                    target: crate::error::printable(&target),
                 });
             }
-            Kind::Hardlink(target) if !tree.get(target).is_some_and(is_file) => {
-                return Err(Error::LinkTarget {
-                    path: path.clone(),
-                    target: target.clone(),
-                });
+            Kind::Hardlink(target) if !tree.get(&target).is_some_and(|e| e.kind.is_file()) => {
+                return Err(Error::LinkTarget { path, target });
             }
             _ => {}
         }
@@ -103,10 +100,6 @@ fn check(tree: &Tree, options: &Options) -> Result<()> {
                 })
             }),
     }
-}
-
-fn is_file(entry: &Entry) -> bool {
-    entry.kind.is_file()
 }
 
 /// Whether the target may be outside, other links on the way included: each of these is checked

@@ -35,6 +35,7 @@ mod case;
 mod content;
 pub mod diff;
 mod edit;
+mod entry;
 mod error;
 #[cfg(unix)]
 pub mod extract;
@@ -51,6 +52,7 @@ mod write;
 
 pub use case::CaseCollision;
 pub use content::{Content, Reader};
+pub use entry::{Device, Entry, Kind, Metadata, Mtime};
 pub use error::{Error, Fault, Result};
 pub use file::into_layer;
 pub use ignore::Ignore;
@@ -61,4 +63,4 @@ pub use pattern::Pattern;
 #[cfg(unix)]
 pub use source::dir;
 pub use source::{read_at::ReadAt, tar, zip};
-pub use tree::{Device, Entry, Kind, Metadata, Mtime, Tree};
+pub use tree::{Iter, Tree};

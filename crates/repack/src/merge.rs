@@ -2,11 +2,12 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::{self, Read},
+    ops::Bound,
 };
 
 use ocicore::Cx;
 
-use crate::{Content, Entry, EntryPath, Error, Kind, Result, Tree};
+use crate::{Content, Entry, EntryPath, Error, Kind, Result, Tree, tree::Item};
 
 /// Several trees as one, and what they disagreed about.
 #[derive(Debug)]
@@ -93,11 +94,11 @@ pub fn merge(
 ) -> Result<Merged> {
     let mut merging = Merging {
         tree: Tree::new(),
-        owners: BTreeMap::new(),
+        names: Vec::new(),
         collisions: Vec::new(),
     };
     for (name, tree) in sources {
-        merging.add(cx, &name, &tree, policy)?;
+        merging.add(cx, name, &tree, policy)?;
     }
     let (undecided, _): (Vec<_>, Vec<_>) = merging
         .collisions
@@ -116,17 +117,15 @@ pub fn merge(
 }
 
 struct Merging {
+    /// Entries with the numbers of their sources.
     tree: Tree,
-    /// Which source an entry is from.
-    owners: BTreeMap<EntryPath, String>,
+    names: Vec<String>,
     collisions: Vec<Collision>,
 }
 
-/// Where an entry of the source that is being added has gone.
+/// Where an entry of the source that is being added has gone, if not to its own path.
 enum Placed {
     At(EntryPath),
-    /// An entry with the same content was there.
-    Same,
     Dropped,
 }
 
@@ -134,142 +133,137 @@ impl Merging {
     fn add(
         &mut self,
         cx: &Cx,
-        name: &str,
+        name: String,
         tree: &Tree,
         policy: &mut dyn FnMut(&Collision) -> Keep,
     ) -> Result<()> {
-        let mut placed: BTreeMap<EntryPath, Placed> = BTreeMap::new();
+        let origin = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.names.push(name);
+        let mut elsewhere: BTreeMap<EntryPath, Placed> = BTreeMap::new();
         // Links last, since they need to know where their targets went.
-        let is_link = |entry: &Entry| matches!(entry.kind, Kind::Hardlink(_));
-        let links = tree.iter().filter(|(_, entry)| is_link(entry));
-        let others = tree.iter().filter(|(_, entry)| !is_link(entry));
-        for (path, entry) in others.chain(links) {
+        let is_link = |item: &Item| matches!(item.entry.kind, Kind::Hardlink(_));
+        let all = || tree.items(Bound::Unbounded);
+        let links = all().filter(|(_, item)| is_link(item));
+        let others = all().filter(|(_, item)| !is_link(item));
+        for (path, mut item) in others.chain(links) {
             cx.check()?;
-            let mut entry = entry.clone();
-            if let Kind::Hardlink(target) = &entry.kind {
-                let target = match placed.get(target) {
+            item.origin = origin;
+            if let Kind::Hardlink(target) = &item.entry.kind {
+                let target = match elsewhere.get(target) {
                     Some(Placed::At(to)) => Some(to.clone()),
-                    Some(Placed::Same) => Some(target.clone()),
+                    None if tree.contains(target) => Some(target.clone()),
                     _ => None,
                 };
-                entry.kind = match target {
+                item.entry.kind = match target {
                     Some(target) => Kind::Hardlink(target),
-                    None => Kind::File(tree.content(path)?.clone()),
+                    None => Kind::File(tree.content(&path)?),
                 };
             }
-            let to = match path.parent().map(|parent| (placed.get(&parent), parent)) {
+            let to = match path.parent().map(|parent| (elsewhere.get(&parent), parent)) {
                 Some((Some(Placed::Dropped), _)) => None,
-                Some((Some(Placed::At(to)), parent)) if *to != parent => {
-                    match path.strip_prefix(&parent) {
-                        Some(rest) => Some(to.join(&rest)?),
-                        None => None,
-                    }
-                }
+                Some((Some(Placed::At(to)), parent)) => match path.strip_prefix(&parent) {
+                    Some(rest) => Some(to.join(&rest)?),
+                    None => None,
+                },
                 _ => Some(path.clone()),
             };
             let went = match to {
                 None => Placed::Dropped,
                 // A directory that only was made for what is in it changes nothing.
-                Some(to) if tree.is_implied(path) && self.is_dir(&to) => Placed::At(to),
-                Some(to) => {
-                    let is_new = self.tree.get(&to).is_none();
-                    let went = self.place(name, to, entry, policy)?;
-                    if let Placed::At(at) = &went
-                        && is_new
-                        && tree.is_implied(path)
-                    {
-                        self.tree.imply(at.clone());
-                    }
-                    went
-                }
+                Some(to) if item.implied && self.tree.is_dir(&to) == Some(true) => Placed::At(to),
+                Some(to) => self.place(to, item, policy)?,
             };
-            placed.insert(path.clone(), went);
+            match went {
+                Placed::At(to) if to == path => {}
+                went => {
+                    elsewhere.insert(path, went);
+                }
+            }
         }
         Ok(())
     }
 
-    fn is_dir(&self, path: &EntryPath) -> bool {
-        self.tree.get(path).is_some_and(|entry| entry.kind.is_dir())
-    }
-
     fn place(
         &mut self,
-        name: &str,
         path: EntryPath,
-        entry: Entry,
+        item: Item,
         policy: &mut dyn FnMut(&Collision) -> Keep,
     ) -> Result<Placed> {
         let Some(there) = self.tree.get(&path) else {
-            self.tree.insert(path.clone(), entry)?;
-            self.owners.insert(path.clone(), name.to_owned());
+            self.tree.put(path.clone(), item)?;
             return Ok(Placed::At(path));
         };
-        if there.kind.is_dir() && entry.kind.is_dir() {
+        if there.kind.is_dir() && item.entry.kind.is_dir() {
             // One that was only made for what is in it has no mode to keep.
             if self.tree.is_implied(&path) {
-                self.tree.insert(path.clone(), entry)?;
+                self.tree.put(path.clone(), item)?;
             }
             return Ok(Placed::At(path));
         }
-        let difference = self.difference(&path, there, &entry)?;
+        let difference = difference(&path, &there, &item.entry)?;
         let mut collision = Collision {
-            first: self.owners.get(&path).cloned().unwrap_or_default(),
-            last: name.to_owned(),
+            first: self.name(self.tree.origin(&path)),
+            last: self.name(Some(item.origin)),
             path,
             difference,
             kept: Keep::Neither,
         };
-        collision.kept = match difference {
-            Difference::None | Difference::Metadata => Keep::First,
-            _ => policy(&collision),
+        let is_same = matches!(difference, Difference::None | Difference::Metadata);
+        collision.kept = if is_same {
+            Keep::First
+        } else {
+            policy(&collision)
         };
         self.collisions.push(collision.clone());
         let Collision { path, kept, .. } = collision;
         match kept {
-            Keep::First if matches!(difference, Difference::None | Difference::Metadata) => {
-                Ok(Placed::Same)
-            }
+            Keep::First if is_same => Ok(Placed::At(path)),
             Keep::First | Keep::Neither => Ok(Placed::Dropped),
             Keep::Last => {
                 self.tree.remove(&path);
-                self.tree.insert(path.clone(), entry)?;
-                self.owners.insert(path.clone(), name.to_owned());
+                self.tree.put(path.clone(), item)?;
                 Ok(Placed::At(path))
             }
             Keep::Both(to) => {
-                if self.tree.get(&to).is_some() {
+                if self.tree.contains(&to) {
                     return Err(Error::Exists { path: to });
                 }
-                self.tree.insert(to.clone(), entry)?;
-                self.owners.insert(to.clone(), name.to_owned());
+                self.tree.put(to.clone(), item)?;
                 Ok(Placed::At(to))
             }
         }
     }
 
-    fn difference(&self, path: &EntryPath, a: &Entry, b: &Entry) -> Result<Difference> {
-        let same = match (&a.kind, &b.kind) {
-            (Kind::File(a), Kind::File(b)) => same_content(path, a, b)?,
-            (Kind::Symlink(a), Kind::Symlink(b)) => a == b,
-            (Kind::Hardlink(a), Kind::Hardlink(b)) => a == b,
-            (Kind::CharDevice(a), Kind::CharDevice(b))
-            | (Kind::BlockDevice(a), Kind::BlockDevice(b)) => a == b,
-            (Kind::Fifo, Kind::Fifo) => true,
-            _ => return Ok(Difference::Kind),
-        };
-        let metadata = |entry: &Entry| {
-            let metadata = &entry.metadata;
-            let xattrs = metadata.xattrs.clone();
-            (metadata.mode, metadata.uid, metadata.gid, xattrs)
-        };
-        Ok(if !same {
-            Difference::Content
-        } else if metadata(a) != metadata(b) {
-            Difference::Metadata
-        } else {
-            Difference::None
-        })
+    fn name(&self, origin: Option<u32>) -> String {
+        let at = origin.and_then(|origin| usize::try_from(origin).ok());
+        at.and_then(|at| self.names.get(at))
+            .cloned()
+            .unwrap_or_default()
     }
+}
+
+fn difference(path: &EntryPath, a: &Entry, b: &Entry) -> Result<Difference> {
+    let same = match (&a.kind, &b.kind) {
+        (Kind::File(a), Kind::File(b)) => same_content(path, a, b)?,
+        (Kind::Symlink(a), Kind::Symlink(b)) => a == b,
+        (Kind::Hardlink(a), Kind::Hardlink(b)) => a == b,
+        (Kind::CharDevice(a), Kind::CharDevice(b))
+        | (Kind::BlockDevice(a), Kind::BlockDevice(b)) => a == b,
+        (Kind::Fifo, Kind::Fifo) => true,
+        _ => return Ok(Difference::Kind),
+    };
+    let metadata = |entry: &Entry| {
+        let metadata = &entry.metadata;
+        let xattrs = metadata.xattrs.clone();
+        (metadata.mode, metadata.uid, metadata.gid, xattrs)
+    };
+    Ok(if !same {
+        Difference::Content
+    } else if metadata(a) != metadata(b) {
+        Difference::Metadata
+    } else {
+        Difference::None
+    })
 }
 
 /// Whether two contents are the same bytes; what archives declare may only tell that they are not.

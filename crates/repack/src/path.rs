@@ -67,6 +67,11 @@ impl EntryPath {
         }
     }
 
+    /// Of bytes that were parsed before.
+    pub(crate) fn parsed(path: &[u8]) -> Self {
+        Self(path.into())
+    }
+
     /// `other` within this directory.
     ///
     /// # Errors
@@ -78,6 +83,13 @@ impl EntryPath {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// As the system has it.
+    #[cfg(unix)]
+    pub(crate) fn to_native(&self) -> &std::path::Path {
+        use std::os::unix::ffi::OsStrExt;
+        std::path::Path::new(std::ffi::OsStr::from_bytes(&self.0))
     }
 
     /// The text, if it is UTF-8.

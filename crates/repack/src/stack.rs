@@ -1,6 +1,6 @@
 //! Layers on top of one another (image-spec layer.md §Applying Changesets).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Bound};
 
 use crate::{EntryPath, Error, Kind, Result, Tree};
 
@@ -36,15 +36,10 @@ impl Tree {
         for (path, _) in &layer {
             let name = path.file_name();
             if name == OPAQUE {
-                let below = path.parent().map_or_else(
-                    || self.iter().map(|(path, _)| path.clone()).collect(),
-                    |directory| {
-                        self.under(&directory)
-                            .map(|(path, _)| path.clone())
-                            .collect::<Vec<_>>()
-                    },
-                );
-                hidden.extend(below);
+                match path.parent() {
+                    Some(directory) => hidden.extend(self.under(&directory).map(|(path, _)| path)),
+                    None => hidden.extend(self.iter().map(|(path, _)| path)),
+                }
             } else if name.starts_with(WHITEOUT) && !name.starts_with(RESERVED) {
                 let name = EntryPath::parse(&name[WHITEOUT.len()..])?;
                 let path = match path.parent() {
@@ -55,24 +50,25 @@ impl Tree {
             }
         }
         self.take(&hidden);
-        for (path, entry) in &layer {
+        for (path, item) in layer.items(Bound::Unbounded) {
             if path.components().any(|name| name.starts_with(WHITEOUT)) {
                 continue;
             }
-            let is_implied = layer.is_implied(path);
-            if let Some(below) = self.get(path) {
-                match (&below.kind, &entry.kind) {
+            if let Some(below) = self.get(&path) {
+                match (&below.kind, &item.entry.kind) {
                     (Kind::Dir, Kind::Dir) => {
-                        if !is_implied && let Some(metadata) = self.metadata_mut(path) {
-                            *metadata = entry.metadata.clone();
+                        if !item.implied
+                            && let Some(metadata) = self.metadata_mut(&path)
+                        {
+                            *metadata = item.entry.metadata;
                         }
                         continue;
                     }
                     // Whoever wrote the layer may have meant the directory behind the link.
-                    (Kind::Symlink(_), Kind::Dir) if is_implied => {
+                    (Kind::Symlink(_), Kind::Dir) if item.implied => {
                         return Err(Error::NotDirectory {
                             ancestor: path.clone(),
-                            path: path.clone(),
+                            path,
                         });
                     }
                     _ => {
@@ -81,10 +77,7 @@ impl Tree {
                     }
                 }
             }
-            self.insert(path.clone(), entry.clone())?;
-            if is_implied {
-                self.imply(path.clone());
-            }
+            self.put(path, item)?;
         }
         Ok(())
     }

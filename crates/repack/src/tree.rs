@@ -1,17 +1,29 @@
+mod block;
+mod packed;
+
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map},
+    iter::Peekable,
+    mem,
     ops::Bound,
 };
 
 use bytes::Bytes;
 
-use crate::{Content, EntryPath, Error, Result};
+use self::packed::Packed;
+use crate::{Content, Entry, EntryPath, Error, Kind, Metadata, Result};
+
+/// So many entries are as they are; when there are more, all of them are packed. Unit tests see both.
+const RECENT: usize = if cfg!(test) { 4 } else { 16 << 10 };
 
 /// An archive as it will be written: paths with metadata and handles to content.
 ///
 /// Every directory above an entry is in the tree, for [`Tree::insert`] makes what is missing; and
 /// nothing lies under what is not a directory. Entries are in the order of [`EntryPath`]. Since the
 /// content is only a handle, an edited tree is also the dry run of the edit.
+///
+/// Entries come out by value: most of those of a large tree are packed, in some 50 bytes each, so that a
+/// million of them fit into memory well. A copy of a tree shares what is packed.
 ///
 /// ```
 /// use repack::{Entry, Tree};
@@ -27,73 +39,20 @@ use crate::{Content, EntryPath, Error, Result};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
-    entries: BTreeMap<EntryPath, Entry>,
-    /// Directories that were made for what is in them; their metadata are nobody's.
-    implied: BTreeSet<EntryPath>,
+    /// What was touched last.
+    recent: BTreeMap<EntryPath, Item>,
+    /// All else; no path is in both.
+    packed: Packed,
 }
 
-/// One entry of a [`Tree`].
+/// An entry, and what the tree knows of it.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    /// What it is.
-    pub kind: Kind,
-    /// Mode, owner, times.
-    pub metadata: Metadata,
-}
-
-/// What an entry is.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Kind {
-    /// A regular file.
-    File(Content),
-    /// A directory.
-    Dir,
-    /// A symbolic link; its target is kept as it is, also if it is absolute or leads outside.
-    Symlink(Bytes),
-    /// Another name of a regular file of the same tree.
-    Hardlink(EntryPath),
-    /// A character device.
-    CharDevice(Device),
-    /// A block device.
-    BlockDevice(Device),
-    /// A named pipe.
-    Fifo,
-}
-
-/// Numbers of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Device {
-    /// Its driver.
-    pub major: u32,
-    /// Its number with the driver.
-    pub minor: u32,
-}
-
-/// All of an entry that can be changed without changing what it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Metadata {
-    /// Permissions with setuid, setgid and sticky: the lower 12 bits of `st_mode`.
-    pub mode: u32,
-    /// User id.
-    pub uid: u64,
-    /// Group id.
-    pub gid: u64,
-    /// When the content was changed.
-    pub mtime: Mtime,
-    /// Extended attributes by their full names.
-    pub xattrs: BTreeMap<Box<[u8]>, Bytes>,
-}
-
-/// A time of modification; one second after the epoch by default, as Jib has it, since 0 upsets
-/// some tools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mtime {
-    /// Seconds since 1970-01-01 00:00 UTC.
-    pub seconds: i64,
-    /// Nanoseconds on top of these, less than 10^9.
-    pub nanoseconds: u32,
+pub(crate) struct Item {
+    pub(crate) entry: Entry,
+    /// It is a directory that was made for what is in it; its metadata are nobody's.
+    pub(crate) implied: bool,
+    /// Where it is from, for whoever merges trees.
+    pub(crate) origin: u32,
 }
 
 impl Tree {
@@ -109,26 +68,44 @@ impl Tree {
     /// [`Error::NotDirectory`] if something above `path` is not a directory,
     /// [`Error::DirectoryInTheWay`] if a directory with entries would be replaced by something else.
     pub fn insert(&mut self, path: EntryPath, entry: Entry) -> Result<Option<Entry>> {
+        self.put(path, entry.into())
+    }
+
+    /// As [`Tree::insert`], with all that the tree should know of it.
+    pub(crate) fn put(&mut self, path: EntryPath, item: Item) -> Result<Option<Entry>> {
         // Whatever is above a directory of the tree is a directory, so that the nearest one tells.
         let mut missing = Vec::new();
         let mut above = path.parent();
         while let Some(ancestor) = above {
-            match self.entries.get(&ancestor).map(|entry| &entry.kind) {
-                Some(Kind::Dir) => break,
-                Some(_) => return Err(Error::NotDirectory { path, ancestor }),
+            match self.is_dir(&ancestor) {
+                Some(true) => break,
+                Some(false) => return Err(Error::NotDirectory { path, ancestor }),
                 None => above = ancestor.parent(),
             }
             missing.push(ancestor);
         }
-        if !matches!(entry.kind, Kind::Dir) && self.under(&path).next().is_some() {
+        // Nothing lies under what is not there, nor under what is new.
+        let there = if missing.is_empty() {
+            self.is_dir(&path)
+        } else {
+            None
+        };
+        if there == Some(true) && !item.entry.kind.is_dir() && self.under(&path).next().is_some() {
             return Err(Error::DirectoryInTheWay { path });
         }
-        for path in missing {
-            self.implied.insert(path.clone());
-            self.entries.insert(path, Entry::dir());
+        self.settle();
+        if there.is_some() {
+            self.unpack(&path);
         }
-        self.implied.remove(&path);
-        Ok(self.entries.insert(path, entry))
+        for path in missing {
+            let implied = Item {
+                implied: true,
+                ..Entry::dir().into()
+            };
+            self.recent.insert(path, implied);
+        }
+        let before = self.recent.insert(path, item);
+        Ok(before.map(|item| item.entry))
     }
 
     /// Takes an entry away, with all that is under it; returns how many entries that were. A hard
@@ -145,7 +122,7 @@ impl Tree {
     ) -> BTreeSet<EntryPath> {
         let mut all = BTreeSet::new();
         for path in paths {
-            all.extend(self.under(&path).map(|(path, _)| path.clone()));
+            all.extend(self.under(&path).map(|(path, _)| path));
             all.insert(path);
         }
         all
@@ -153,30 +130,38 @@ impl Tree {
 
     /// Takes away these entries, which must be all that is under them, too.
     pub(crate) fn take(&mut self, doomed: &BTreeSet<EntryPath>) -> usize {
-        let mut files = BTreeMap::new();
         let mut count = 0;
-        for path in doomed {
-            self.implied.remove(path);
-            if let Some(entry) = self.entries.remove(path) {
-                count += 1;
-                if entry.kind.is_file() {
-                    files.insert(path, (entry, None));
+        // Those that have a hard link are few.
+        let mut heirs: BTreeMap<&EntryPath, Vec<EntryPath>> = BTreeMap::new();
+        if doomed.iter().any(|path| self.is_dir(path) == Some(false)) {
+            for (path, entry) in self.iter() {
+                if let Kind::Hardlink(target) = &entry.kind
+                    && !doomed.contains(&path)
+                    && let Some(target) = doomed.get(target)
+                {
+                    heirs.entry(target).or_default().push(path);
                 }
             }
         }
-        if files.is_empty() {
-            return count;
-        }
-        for (path, entry) in &mut self.entries {
-            let Kind::Hardlink(target) = &mut entry.kind else {
+        for path in doomed {
+            self.settle();
+            self.unpack(path);
+            let Some(item) = self.recent.remove(path) else {
                 continue;
             };
-            match files.get_mut(target) {
-                None => {}
-                Some((_, Some(heir))) => *target = EntryPath::clone(heir),
-                Some((file, heir)) => {
-                    *heir = Some(path.clone());
-                    *entry = file.clone();
+            count += 1;
+            let Some((heir, others)) = heirs.get(path).and_then(|heirs| heirs.split_first()) else {
+                continue;
+            };
+            if !item.entry.kind.is_file() {
+                continue;
+            }
+            if let Some(link) = self.item_mut(heir) {
+                link.entry = item.entry;
+            }
+            for other in others {
+                if let Some(link) = self.item_mut(other) {
+                    link.entry.kind = Kind::Hardlink(heir.clone());
                 }
             }
         }
@@ -207,12 +192,9 @@ impl Tree {
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotFile`].
     pub fn replace(&mut self, path: &EntryPath, content: Content) -> Result<()> {
-        match self.entries.get_mut(path) {
+        match self.item_mut(path).map(|item| &mut item.entry.kind) {
             None => Err(Error::NotFound { path: path.clone() }),
-            Some(Entry {
-                kind: Kind::File(old),
-                ..
-            }) => {
+            Some(Kind::File(old)) => {
                 *old = content;
                 Ok(())
             }
@@ -222,39 +204,68 @@ impl Tree {
 
     /// Metadata of an entry, to be changed.
     pub fn metadata_mut(&mut self, path: &EntryPath) -> Option<&mut Metadata> {
-        let entry = self.entries.get_mut(path)?;
-        self.implied.remove(path);
-        Some(&mut entry.metadata)
+        let item = self.item_mut(path)?;
+        item.implied = false;
+        Some(&mut item.entry.metadata)
     }
 
-    /// Goes over all entries in order, to change their metadata.
-    pub fn iter_metadata_mut(
-        &mut self,
-    ) -> impl Iterator<Item = (&EntryPath, &Kind, &mut Metadata)> {
-        self.entries
-            .iter_mut()
-            .map(|(path, entry)| (path, &entry.kind, &mut entry.metadata))
+    /// Goes over all entries, in no order, to change their metadata.
+    ///
+    /// ```
+    /// use repack::{Entry, Tree};
+    ///
+    /// let mut tree = Tree::new();
+    /// tree.insert("run.sh".parse()?, Entry::file(""))?;
+    /// tree.for_each_metadata(|_, _, metadata| metadata.uid = 1000);
+    /// # Ok::<(), repack::Error>(())
+    /// ```
+    pub fn for_each_metadata(&mut self, mut change: impl FnMut(&EntryPath, &Kind, &mut Metadata)) {
+        for (path, item) in &mut self.recent {
+            change(path, &item.entry.kind, &mut item.entry.metadata);
+        }
+        self.packed.change(|path, item| {
+            let before = item.entry.metadata.clone();
+            change(path, &item.entry.kind, &mut item.entry.metadata);
+            before != item.entry.metadata
+        });
     }
 
     /// The entry at `path`.
-    pub fn get(&self, path: &EntryPath) -> Option<&Entry> {
-        self.entries.get(path)
+    pub fn get(&self, path: &EntryPath) -> Option<Entry> {
+        match self.recent.get(path) {
+            Some(item) => Some(item.entry.clone()),
+            None => self.packed.get(path).map(|item| item.entry),
+        }
+    }
+
+    /// Whether there is an entry at `path`.
+    pub fn contains(&self, path: &EntryPath) -> bool {
+        self.recent.contains_key(path) || self.packed.contains(path)
+    }
+
+    /// Whether the entry at `path` is a directory; none if there is no entry.
+    pub(crate) fn is_dir(&self, path: &EntryPath) -> Option<bool> {
+        match self.recent.get(path) {
+            Some(item) => Some(item.entry.kind.is_dir()),
+            None => self.packed.get(path).map(|item| item.entry.kind.is_dir()),
+        }
     }
 
     /// Whether it is a directory that only was made for what is in it, so that its metadata are
     /// nobody's.
     pub fn is_implied(&self, path: &EntryPath) -> bool {
-        self.implied.contains(path)
+        match self.recent.get(path) {
+            Some(item) => item.implied,
+            None => self.packed.get(path).is_some_and(|item| item.implied),
+        }
     }
 
-    /// Says that the metadata of this directory are nobody's.
-    pub(crate) fn imply(&mut self, path: EntryPath) {
-        self.implied.insert(path);
-    }
-
-    /// As [`Tree::get`], with the tree's own path.
-    pub(crate) fn get_key_value(&self, path: &EntryPath) -> Option<(&EntryPath, &Entry)> {
-        self.entries.get_key_value(path)
+    /// Where the entry at `path` is from, as [`Tree::put`] said.
+    pub(crate) fn origin(&self, path: &EntryPath) -> Option<u32> {
+        match self.recent.get(path) {
+            Some(item) => Some(item.origin),
+            None => self.packed.get(path).map(|item| item.origin),
+        }
     }
 
     /// The content of a regular file, read into memory up to `limit` bytes and checked.
@@ -269,178 +280,180 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotFile`].
-    pub fn content(&self, path: &EntryPath) -> Result<&Content> {
+    pub fn content(&self, path: &EntryPath) -> Result<Content> {
         let not_file = || Error::NotFile { path: path.clone() };
-        match &self
-            .get(path)
-            .ok_or_else(|| Error::NotFound { path: path.clone() })?
-            .kind
-        {
-            Kind::File(content) => Ok(content),
-            Kind::Hardlink(target) => match self.get(target).map(|entry| &entry.kind) {
+        match self.get(path).map(|entry| entry.kind) {
+            None => Err(Error::NotFound { path: path.clone() }),
+            Some(Kind::File(content)) => Ok(content),
+            Some(Kind::Hardlink(target)) => match self.get(&target).map(|entry| entry.kind) {
                 Some(Kind::File(content)) => Ok(content),
                 _ => Err(not_file()),
             },
-            _ => Err(not_file()),
+            Some(_) => Err(not_file()),
         }
     }
 
     /// All entries in order.
-    pub fn iter(&self) -> btree_map::Iter<'_, EntryPath, Entry> {
-        self.entries.iter()
+    pub fn iter(&self) -> Iter<'_> {
+        Iter(self.items(Bound::Unbounded))
     }
 
     /// All entries below `directory`, at any depth, in order; not itself.
-    pub fn under(&self, directory: &EntryPath) -> impl Iterator<Item = (&EntryPath, &Entry)> {
+    pub fn under(&self, directory: &EntryPath) -> impl Iterator<Item = (EntryPath, Entry)> {
         // All that begins with `directory/` lies together, for the order is that of the bytes.
-        let prefix = [directory.as_bytes(), b"/"].concat();
-        let after = (Bound::Excluded(directory), Bound::Unbounded);
-        self.entries
-            .range::<EntryPath, _>(after)
-            .skip_while({
-                let prefix = prefix.clone();
-                move |(path, _)| path.as_bytes() < &*prefix
-            })
-            .take_while(move |(path, _)| path.as_bytes().starts_with(&prefix))
+        let prefix = EntryPath::parsed(&[directory.as_bytes(), b"/"].concat());
+        Iter(self.items(Bound::Excluded(&prefix)))
+            .take_while(move |(path, _)| path.as_bytes().starts_with(prefix.as_bytes()))
+    }
+
+    /// The entries that are in a directory itself, or at the top, in order, from the one after
+    /// `after` on.
+    pub(crate) fn children(
+        &self,
+        directory: Option<&EntryPath>,
+        after: Option<&EntryPath>,
+    ) -> Children<'_> {
+        let mut prefix = directory.map_or_else(Vec::new, |path| path.as_bytes().to_vec());
+        if !prefix.is_empty() {
+            prefix.push(b'/');
+        }
+        let first = EntryPath::parsed(&prefix);
+        Children {
+            tree: self,
+            items: self.items(Bound::Excluded(after.unwrap_or(&first))),
+            prefix,
+        }
     }
 
     /// Number of entries, directories included.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.recent.len() + self.packed.len()
     }
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// Bytes of all regular files together.
     pub fn content_size(&self) -> u64 {
-        let sizes = self.entries.values().map(|entry| match &entry.kind {
+        let sizes = self.iter().map(|(_, entry)| match &entry.kind {
             Kind::File(content) => content.size(),
             _ => 0,
         });
         sizes.fold(0, u64::saturating_add)
     }
+
+    /// All from here on, with all that is known of them.
+    pub(crate) fn items(&self, start: Bound<&EntryPath>) -> Items<'_> {
+        let recent = self.recent.range::<EntryPath, _>((start, Bound::Unbounded));
+        Items {
+            recent: recent.peekable(),
+            packed: self.packed.from(start).peekable(),
+        }
+    }
+
+    fn item_mut(&mut self, path: &EntryPath) -> Option<&mut Item> {
+        self.settle();
+        self.unpack(path);
+        self.recent.get_mut(path)
+    }
+
+    /// Puts an entry among the recent ones, if it is there.
+    fn unpack(&mut self, path: &EntryPath) {
+        if !self.recent.contains_key(path) {
+            self.recent.extend(self.packed.take(path));
+        }
+    }
+
+    /// Packs the recent ones if they are many.
+    fn settle(&mut self) {
+        if self.recent.len() >= RECENT {
+            self.packed.add(mem::take(&mut self.recent));
+        }
+    }
 }
 
-impl<'a> IntoIterator for &'a Tree {
-    type Item = (&'a EntryPath, &'a Entry);
-    type IntoIter = btree_map::Iter<'a, EntryPath, Entry>;
+impl From<Entry> for Item {
+    fn from(entry: Entry) -> Self {
+        Self {
+            entry,
+            implied: false,
+            origin: 0,
+        }
+    }
+}
+
+/// Entries of a [`Tree`] in order.
+#[derive(Clone, Debug)]
+pub struct Iter<'t>(Items<'t>);
+
+impl Iterator for Iter<'_> {
+    type Item = (EntryPath, Entry);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (path, item) = self.0.next()?;
+        Some((path, item.entry))
+    }
+}
+
+impl<'t> IntoIterator for &'t Tree {
+    type Item = (EntryPath, Entry);
+    type IntoIter = Iter<'t>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
     }
 }
 
-impl IntoIterator for Tree {
+/// As [`Iter`], with what the tree knows besides.
+#[derive(Clone, Debug)]
+pub(crate) struct Items<'t> {
+    recent: Peekable<btree_map::Range<'t, EntryPath, Item>>,
+    packed: Peekable<packed::Range<'t>>,
+}
+
+impl Iterator for Items<'_> {
+    type Item = (EntryPath, Item);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let is_recent = match (self.recent.peek(), self.packed.peek()) {
+            (Some((recent, _)), Some((packed, _))) => *recent < packed,
+            (recent, _) => recent.is_some(),
+        };
+        if !is_recent {
+            return self.packed.next();
+        }
+        let (path, item) = self.recent.next()?;
+        Some((path.clone(), item.clone()))
+    }
+}
+
+/// What is in one directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Children<'t> {
+    tree: &'t Tree,
+    items: Items<'t>,
+    /// With a slash at its end, but for the top.
+    prefix: Vec<u8>,
+}
+
+impl Iterator for Children<'_> {
     type Item = (EntryPath, Entry);
-    type IntoIter = btree_map::IntoIter<EntryPath, Entry>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.entries.into_iter()
-    }
-}
-
-impl Entry {
-    /// A regular file with mode 0644.
-    pub fn file(content: impl Into<Content>) -> Self {
-        Self::new(Kind::File(content.into()))
-    }
-
-    /// A directory with mode 0755.
-    pub fn dir() -> Self {
-        Self::new(Kind::Dir)
-    }
-
-    /// A symbolic link with mode 0777.
-    pub fn symlink(target: impl Into<Bytes>) -> Self {
-        Self::new(Kind::Symlink(target.into()))
-    }
-
-    /// A hard link to `target`.
-    pub fn hardlink(target: EntryPath) -> Self {
-        Self::new(Kind::Hardlink(target))
-    }
-
-    /// An entry with the usual mode of its kind, owner 0 and mtime 1.
-    pub fn new(kind: Kind) -> Self {
-        let mode = kind.usual_mode();
-        Self {
-            kind,
-            metadata: Metadata {
-                mode,
-                ..Metadata::default()
-            },
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (path, item) = self.items.next()?;
+            let name = path.as_bytes().strip_prefix(&*self.prefix)?;
+            let Some(slash) = name.iter().position(|&byte| byte == b'/') else {
+                return Some((path, item.entry));
+            };
+            // What is in a directory below lies together; this is behind it.
+            let mut behind = path.as_bytes()[..self.prefix.len() + slash].to_vec();
+            behind.push(b'/' + 1);
+            let behind = EntryPath::parsed(&behind);
+            self.items = self.tree.items(Bound::Included(&behind));
         }
-    }
-
-    /// With other metadata.
-    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
-        self.metadata = metadata;
-        self
-    }
-
-    /// With another mode.
-    pub fn with_mode(mut self, mode: u32) -> Self {
-        self.metadata.mode = mode;
-        self
-    }
-
-    /// Content if it is a regular file.
-    pub fn content(&self) -> Option<&Content> {
-        match &self.kind {
-            Kind::File(content) => Some(content),
-            _ => None,
-        }
-    }
-}
-
-impl Kind {
-    /// Whether it is a regular file.
-    pub fn is_file(&self) -> bool {
-        matches!(self, Self::File(_))
-    }
-
-    /// Whether it is a directory.
-    pub fn is_dir(&self) -> bool {
-        matches!(self, Self::Dir)
-    }
-
-    fn usual_mode(&self) -> u32 {
-        match self {
-            Self::Dir => 0o755,
-            Self::Symlink(_) => 0o777,
-            _ => 0o644,
-        }
-    }
-}
-
-impl Default for Metadata {
-    fn default() -> Self {
-        Self {
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: Mtime::default(),
-            xattrs: BTreeMap::new(),
-        }
-    }
-}
-
-impl Mtime {
-    /// So many seconds after the epoch.
-    pub fn from_seconds(seconds: i64) -> Self {
-        Self {
-            seconds,
-            nanoseconds: 0,
-        }
-    }
-}
-
-impl Default for Mtime {
-    fn default() -> Self {
-        Self::from_seconds(1)
     }
 }
 

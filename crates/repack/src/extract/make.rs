@@ -4,14 +4,14 @@
 //! so that two threads seldom wait for the lock that the kernel has for each directory.
 
 use std::{
-    collections::HashMap,
     ffi::OsStr,
     io,
     num::NonZero,
-    ops::Range,
     os::unix::ffi::OsStrExt,
-    path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use cap_std::fs::{Dir, File};
@@ -24,13 +24,14 @@ use super::{
     metadata::{Rules, create, raw},
     queue::{self, Queue},
 };
-use crate::{Entry, EntryPath, Error, Kind, Result, Tree};
+use crate::{Entry, EntryPath, Error, Kind, Metadata, Result, Tree};
 
 /// So many entries of one directory are made by one thread; the rest may be by others.
 const BATCH: usize = 128;
 
 /// Makes all entries: directories with what is in them on several threads, then hard links, then
-/// the metadata of those directories for which it was too early.
+/// the metadata of those directories for which it was too early. Nothing is kept of an entry that is made, so that
+/// the tree may be large.
 pub(super) fn make(
     cx: &Cx,
     tree: &Tree,
@@ -39,150 +40,126 @@ pub(super) fn make(
     threads: NonZero<usize>,
 ) -> Result<()> {
     let rules = Rules::new(options, root).map_err(|error| Error::io("create a file", error))?;
-    let plan = Plan::of(tree);
     let making = Making {
+        tree,
         root,
         options,
         rules,
-        plan: &plan,
         later: Mutex::default(),
+        has_links: AtomicBool::new(false),
         task: cx.task("extract", Some(tree.content_size())),
     };
-    queue::run(
-        threads,
-        Work::Directory(0),
-        Tools::new,
-        |work, tools, queue| match work {
-            Work::Directory(at) => making.directory(at, tools, queue),
-            Work::Entries(at, range) => {
-                let directory = making.open(at)?;
-                making.entries(&directory, &plan.directories[at].entries[range], tools)
+    let first = Work {
+        directory: Arc::new(Directory(None)),
+        after: None,
+    };
+    queue::run(threads, first, Tools::new, |work, tools, queue| {
+        making.some(work, tools, queue)
+    })?;
+    if making.has_links.load(Ordering::Relaxed) {
+        for (path, entry) in tree {
+            if let Kind::Hardlink(target) = &entry.kind {
+                making.task.add(0)?;
+                making.check(&path, making.link(&path, target))?;
             }
-        },
-    )?;
-    for (path, target) in &plan.links {
-        making.task.add(0)?;
-        making.check(path, making.link(path, target))?;
+        }
     }
     let mut later = making.later.lock().unwrap_or_else(PoisonError::into_inner);
-    // What is above another comes before it in the plan, and may forbid to open it.
-    later.sort_unstable();
-    for at in later.iter().rev() {
-        let directory = making.open(*at)?;
-        making.finish(*at, &directory)?;
+    // What is above another comes before it, and may forbid to open it.
+    later.sort_unstable_by(|one, other| one.path().cmp(&other.path()));
+    for there in later.iter().rev() {
+        making.finish(there, &making.open(there)?)?;
     }
     if options.durability == Durability::Files {
-        let synced = making.open(0)?.sync_all();
+        let synced = making.open(&Directory(None))?.sync_all();
         synced.map_err(|error| Error::io("synchronize the directory", error))?;
     }
     Ok(())
 }
 
-/// What is in which directory.
-struct Plan<'t> {
-    /// The root first, and each after the one that it is in.
-    directories: Vec<Directory<'t>>,
-    links: Vec<(&'t EntryPath, &'t EntryPath)>,
-}
+/// A directory that is there; none for the root, which is not of the tree.
+struct Directory(Option<(EntryPath, Metadata)>);
 
-#[derive(Default)]
-struct Directory<'t> {
-    /// None for the root, which is not of the tree.
-    entry: Option<(&'t EntryPath, &'t Entry)>,
-    /// All but directories and hard links.
-    entries: Vec<(&'t EntryPath, &'t Entry)>,
-    directories: Vec<usize>,
-    has_links: bool,
-}
-
-impl<'t> Plan<'t> {
-    fn of(tree: &'t Tree) -> Self {
-        let mut plan = Self {
-            directories: vec![Directory::default()],
-            links: Vec::new(),
-        };
-        let mut known: HashMap<&[u8], usize> = HashMap::new();
-        for (path, entry) in tree {
-            let bytes = path.as_bytes();
-            let above = &bytes[..bytes.len() - path.file_name().len()];
-            // Every directory comes before what is in it.
-            let above = above.strip_suffix(b"/").and_then(|above| known.get(above));
-            let at = above.copied().unwrap_or(0);
-            let new = plan.directories.len();
-            let parent = &mut plan.directories[at];
-            match &entry.kind {
-                Kind::Dir => {
-                    parent.directories.push(new);
-                    plan.directories.push(Directory {
-                        entry: Some((path, entry)),
-                        ..Directory::default()
-                    });
-                    known.insert(bytes, new);
-                }
-                Kind::Hardlink(target) => {
-                    parent.has_links = true;
-                    plan.links.push((path, target));
-                }
-                _ => parent.entries.push((path, entry)),
-            }
-        }
-        plan
+impl Directory {
+    fn path(&self) -> Option<&EntryPath> {
+        self.0.as_ref().map(|(path, _)| path)
     }
 }
 
-enum Work {
-    Directory(usize),
-    Entries(usize, Range<usize>),
+/// Some of what is in a directory: from the first, or from the one after this.
+struct Work {
+    directory: Arc<Directory>,
+    after: Option<EntryPath>,
 }
 
-struct Making<'a, 't> {
+struct Making<'a> {
+    tree: &'a Tree,
     root: &'a Dir,
     options: &'a Options,
     rules: Rules<'a>,
-    plan: &'a Plan<'t>,
     /// Directories that are not finished.
-    later: Mutex<Vec<usize>>,
+    later: Mutex<Vec<Arc<Directory>>>,
+    has_links: AtomicBool,
     task: Task,
 }
 
-impl Making<'_, '_> {
-    fn directory(&self, at: usize, tools: &mut Tools, queue: &Queue<Work>) -> Result<()> {
-        let there = &self.plan.directories[at];
-        let directory = self.open(at)?;
-        for below in &there.directories {
-            if let Some((path, entry)) = self.plan.directories[*below].entry {
-                // Whatever its mode will be, there is something to be made in it.
-                let mode = raw(self.directory_mode(entry));
-                let made = rustix::fs::mkdirat(&directory, name(path), mode);
-                self.check(path, made)?;
-            }
+impl Making<'_> {
+    fn some(&self, work: Work, tools: &mut Tools, queue: &Queue<Work>) -> Result<()> {
+        let Work { directory, after } = work;
+        let there = self.open(&directory)?;
+        let mut children = self.tree.children(directory.path(), after.as_ref());
+        let batch: Vec<_> = children.by_ref().take(BATCH).collect();
+        let last = batch.last().filter(|_| batch.len() == BATCH);
+        let last = last.map(|(path, _)| path.clone());
+        let is_all = last.is_none() || children.next().is_none();
+        if !is_all {
+            let directory = Arc::clone(&directory);
+            queue.push([Work {
+                directory,
+                after: last,
+            }]);
         }
-        let (first, rest) = there.entries.split_at(there.entries.len().min(BATCH));
-        let batches = (BATCH..there.entries.len()).step_by(BATCH);
-        let batches: Vec<_> = batches
-            .map(|start| Work::Entries(at, start..(start + BATCH).min(there.entries.len())))
-            .collect();
-        queue.push(there.directories.iter().map(|&at| Work::Directory(at)));
-        queue.push(batches);
-        self.entries(&directory, first, tools)?;
-        let is_open = there.entry.is_none_or(|(_, entry)| {
-            entry.metadata.mode & 0o700 == 0o700 && self.options.owner == Owner::Caller
+        let mut below = Vec::new();
+        let mut has_links = false;
+        for (path, entry) in &batch {
+            if entry.kind.is_dir() {
+                // Whatever its mode will be, there is something to be made in it.
+                let mode = raw(self.directory_mode(&entry.metadata));
+                self.check(path, rustix::fs::mkdirat(&there, name(path), mode))?;
+                let metadata = entry.metadata.clone();
+                below.push(Work {
+                    directory: Arc::new(Directory(Some((path.clone(), metadata)))),
+                    after: None,
+                });
+            }
+            has_links |= matches!(entry.kind, Kind::Hardlink(_));
+        }
+        queue.push(below);
+        self.entries(&there, &batch, tools)?;
+        if has_links {
+            self.has_links.store(true, Ordering::Relaxed);
+        }
+        if after.is_some() {
+            return Ok(());
+        }
+        let is_open = directory.0.as_ref().is_none_or(|(_, metadata)| {
+            metadata.mode & 0o700 == 0o700 && self.options.owner == Owner::Caller
         });
         // Whatever is made in it later changes its time, and its mode may forbid that.
-        if rest.is_empty() && !there.has_links && is_open {
-            return self.finish(at, &directory);
+        if is_all && !has_links && is_open {
+            return self.finish(&directory, &there);
         }
         self.later
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(at);
+            .push(directory);
         Ok(())
     }
 
     fn entries(
         &self,
         directory: &File,
-        entries: &[(&EntryPath, &Entry)],
+        entries: &[(EntryPath, Entry)],
         tools: &mut Tools,
     ) -> Result<()> {
         for (path, entry) in entries {
@@ -197,6 +174,8 @@ impl Making<'_, '_> {
                         self.check(path, file.sync_all())?;
                     }
                 }
+                // Directories are there, and links are made when all files are.
+                Kind::Dir | Kind::Hardlink(_) => {}
                 _ => {
                     self.task.add(0)?;
                     self.check(path, self.special(directory, path, entry))?;
@@ -227,7 +206,7 @@ impl Making<'_, '_> {
             }
             Kind::CharDevice(device) => node(FileType::CharacterDevice, number(device))?,
             Kind::BlockDevice(device) => node(FileType::BlockDevice, number(device))?,
-            // These are not among the entries of a directory of the plan.
+            // These are made elsewhere.
             Kind::File(_) | Kind::Dir | Kind::Hardlink(_) => return Ok(()),
         }
         let is_link = matches!(entry.kind, Kind::Symlink(_));
@@ -241,12 +220,12 @@ impl Making<'_, '_> {
         Ok(rustix::fs::linkat(from, old, to, new, AtFlags::empty())?)
     }
 
-    fn finish(&self, at: usize, directory: &File) -> Result<()> {
-        let Some((path, entry)) = self.plan.directories[at].entry else {
+    fn finish(&self, there: &Directory, directory: &File) -> Result<()> {
+        let Some((path, metadata)) = &there.0 else {
             return Ok(());
         };
-        let mode = self.directory_mode(entry);
-        let finished = self.rules.finish(path, directory, mode, &entry.metadata);
+        let mode = self.directory_mode(metadata);
+        let finished = self.rules.finish(path, directory, mode, metadata);
         self.check(path, finished)?;
         if self.options.durability == Durability::Files {
             self.check(path, directory.sync_all())?;
@@ -255,24 +234,24 @@ impl Making<'_, '_> {
     }
 
     /// The mode that a directory is made with: whatever it will be, there is something to be made in it.
-    fn directory_mode(&self, entry: &Entry) -> u32 {
-        self.rules.mode(&entry.metadata) & 0o777 | 0o700
+    fn directory_mode(&self, metadata: &Metadata) -> u32 {
+        self.rules.mode(metadata) & 0o777 | 0o700
     }
 
     /// As a file: a `Dir` is good for what is in it only, not for its own mode and times.
-    fn open(&self, at: usize) -> Result<File> {
-        match self.plan.directories[at].entry {
+    fn open(&self, directory: &Directory) -> Result<File> {
+        match directory.path() {
             None => {
                 let opened = self.root.open(".");
                 opened.map_err(|error| Error::io("open the directory", error))
             }
-            Some((path, _)) => self.check(path, self.root.open(native(path))),
+            Some(path) => self.check(path, self.root.open(path.to_native())),
         }
     }
 
     fn parent(&self, path: &EntryPath) -> io::Result<Dir> {
         match path.parent() {
-            Some(parent) => self.root.open_dir(native(&parent)),
+            Some(parent) => self.root.open_dir(parent.to_native()),
             None => self.root.try_clone(),
         }
     }
@@ -292,8 +271,4 @@ impl Making<'_, '_> {
 /// The last component, which is nothing but a name.
 fn name(path: &EntryPath) -> &OsStr {
     OsStr::from_bytes(path.file_name())
-}
-
-fn native(path: &EntryPath) -> &Path {
-    Path::new(OsStr::from_bytes(path.as_bytes()))
 }

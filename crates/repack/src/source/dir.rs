@@ -1,21 +1,18 @@
 //! Directories as trees.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs,
     os::unix::{
         ffi::OsStrExt,
         fs::{FileTypeExt, MetadataExt},
     },
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
 use ocicore::{Cx, SizeLimits, Task};
 
-use crate::{
-    Content, Entry, EntryPath, Error, Fault, Ignore, Kind, Metadata, Mtime, ReadAt, Result, Tree,
-};
+use crate::{Content, Entry, EntryPath, Error, Fault, Ignore, Kind, Metadata, Mtime, Result, Tree};
 
 /// What is taken of a directory.
 #[derive(Clone, Debug, Default)]
@@ -76,18 +73,21 @@ pub fn open(
     options: &Options,
     limits: &SizeLimits,
 ) -> Result<Tree> {
+    let path = path.as_ref();
     let mut walking = Walking {
+        root: path.into(),
         options,
         limits,
         tree: Tree::new(),
         unpacked: 0,
         task: cx.task("index entries", None),
     };
-    walking.directory(path.as_ref(), None)?;
+    walking.directory(path, None)?;
     Ok(walking.tree)
 }
 
 struct Walking<'a> {
+    root: Arc<Path>,
     options: &'a Options,
     limits: &'a SizeLimits,
     tree: Tree,
@@ -123,10 +123,8 @@ impl Walking<'_> {
             Kind::Dir
         } else if file_type.is_file() {
             self.unpacked = self.unpacked.saturating_add(on_disk.len());
-            let file = OnDisk {
-                path: path.to_path_buf(),
-            };
-            Kind::File(Content::stored(Arc::new(file), 0, on_disk.len(), None))
+            let root = Arc::clone(&self.root);
+            Kind::File(Content::on_disk(root, name.clone(), on_disk.len()))
         } else if file_type.is_symlink() {
             let target = fs::read_link(path).map_err(Error::file("read", path))?;
             Kind::Symlink(target.as_os_str().as_bytes().to_vec().into())
@@ -181,25 +179,5 @@ impl Walking<'_> {
             }
             (Attributes::ByRule, _) => entry,
         }
-    }
-}
-
-/// A file that is opened when it is read: there may be more of them than a process can have open.
-#[derive(Debug)]
-struct OnDisk {
-    path: PathBuf,
-}
-
-impl ReadAt for OnDisk {
-    fn size(&self) -> io::Result<u64> {
-        Ok(fs::symlink_metadata(&self.path)?.len())
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if buffer.is_empty() {
-            return Ok(());
-        }
-        let file = File::open(&self.path).map_err(Error::file("open", &self.path))?;
-        file.read_exact_at(buffer, offset)
     }
 }

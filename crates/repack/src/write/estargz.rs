@@ -1,14 +1,20 @@
 //! The index of eStargz: where the content of each file begins, so that a reader can fetch one
 //! (stargz-snapshotter docs/estargz.md, version 1).
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, Cursor, Read, Seek, Write},
+    iter::Peekable,
+    mem,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ocicore::{Algorithm, Digest, Hasher};
 use serde::Serialize;
+use tempfile::SpooledTempFile;
 
 use crate::{
-    Entry, EntryPath, Error, Kind, Metadata, Mtime, Result, Tree,
+    Entry, EntryPath, Error, Kind, Metadata, Mtime, Result, Tree, tree,
     write::header::{self, Type},
 };
 
@@ -18,16 +24,47 @@ const TOC: &str = "stargz.index.json";
 const LANDMARK: &str = ".no.prefetch.landmark";
 const OTHER_LANDMARK: &str = ".prefetch.landmark";
 
-/// What the index says of the contents that were written.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    files: BTreeMap<EntryPath, Written>,
+/// So many bytes of the index are kept in memory, more in a temporary file.
+const IN_MEMORY: usize = 4 << 20;
+
+/// The index, written while the contents are: both are in the order of the tree.
+#[derive(Debug)]
+pub(crate) struct Index<'t> {
+    tree: &'t Tree,
+    /// What is not in the index yet.
+    entries: Peekable<tree::Iter<'t>>,
+    /// As the plan has it: the first name of a file has the content.
+    first: BTreeMap<EntryPath, EntryPath>,
+    /// The file whose content is being written.
+    current: Option<Written>,
+    json: Json,
 }
 
 #[derive(Debug)]
 struct Written {
+    path: EntryPath,
     offset: u64,
     hasher: Hasher,
+}
+
+/// The text of the index.
+#[derive(Debug)]
+struct Json {
+    to: BufWriter<SpooledTempFile>,
+    hasher: Hasher,
+    size: u64,
+    /// Whether there is an entry in it.
+    more: bool,
+    line: Vec<u8>,
+}
+
+/// The index as the last file of the tar, with its end.
+pub(crate) struct Toc {
+    /// Of the index alone.
+    pub(crate) digest: Digest,
+    /// Bytes of the tar.
+    pub(crate) size: u64,
+    pub(crate) tar: Box<dyn Read>,
 }
 
 /// An entry of the index; names and order of the fields as the Go library has them.
@@ -61,12 +98,6 @@ struct TocEntry {
     digest: Option<Digest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chunk_digest: Option<Digest>,
-}
-
-#[derive(Serialize)]
-struct Toc {
-    version: u32,
-    entries: Vec<TocEntry>,
 }
 
 /// The tree with the landmark, and without names that are the format's own.
@@ -107,82 +138,150 @@ pub(crate) fn footer(toc: u64) -> Vec<u8> {
     footer
 }
 
-impl Index {
-    /// A piece of a file's content goes to this offset; the first one counts.
-    pub(crate) fn add(&mut self, path: &EntryPath, offset: u64, raw: &[u8]) {
-        if let Some(file) = self.files.get_mut(path) {
-            file.hasher.update(raw);
-            return;
-        }
-        let mut hasher = Algorithm::Sha256.hasher();
-        hasher.update(raw);
-        self.files.insert(path.clone(), Written { offset, hasher });
-    }
-
-    /// The index as the last file of the tar, with its end; and the digest of the index.
-    pub(crate) fn toc(self, tree: &Tree) -> Result<(Vec<u8>, Digest)> {
-        let mut written: BTreeMap<_, _> = self
-            .files
-            .into_iter()
-            .map(|(path, file)| (path, (file.offset, file.hasher.finish())))
-            .collect();
-        // As the plan does it: the first name of a file has the content.
-        let mut first: BTreeMap<&EntryPath, &EntryPath> = BTreeMap::new();
+impl<'t> Index<'t> {
+    pub(crate) fn new(tree: &'t Tree) -> Result<Self> {
+        let mut first: BTreeMap<EntryPath, EntryPath> = BTreeMap::new();
         for (path, entry) in tree {
-            if let Kind::Hardlink(target) = &entry.kind
+            if let Kind::Hardlink(target) = entry.kind
                 && path < target
             {
                 first.entry(target).or_insert(path);
             }
         }
-        let mut entries = Vec::new();
-        for (path, entry) in tree {
-            let (target, owner) = match &entry.kind {
-                Kind::Hardlink(target) => (Some(target), tree.get(target).unwrap_or(entry)),
-                Kind::File(_) => (Some(path), entry),
-                _ => (None, entry),
-            };
-            let holder = target.map(|target| first.get(target).copied().unwrap_or(target));
-            entries.push(match holder {
-                Some(holder) if holder != path => TocEntry {
-                    link_name: text(holder)?,
-                    ..TocEntry::new(text(path)?, "hardlink", &owner.metadata)
-                },
-                _ => describe(path, owner, written.remove(path))?,
-            });
-        }
-        let toc = Toc {
-            version: 1,
-            entries,
+        let mut json = Json {
+            to: BufWriter::new(SpooledTempFile::new(IN_MEMORY)),
+            hasher: Algorithm::Sha256.hasher(),
+            size: 0,
+            more: false,
+            line: Vec::new(),
         };
-        let json =
-            serde_json::to_vec(&toc).map_err(|error| Error::io("write the index", error.into()))?;
-        let mut out = Vec::new();
+        json.text(br#"{"version":1,"entries":["#)?;
+        Ok(Self {
+            tree,
+            entries: tree.iter().peekable(),
+            first,
+            current: None,
+            json,
+        })
+    }
+
+    /// A piece of a file's content goes to this offset; the first one counts.
+    pub(crate) fn add(&mut self, path: &EntryPath, offset: u64, raw: &[u8]) -> Result<()> {
+        if let Some(current) = &mut self.current
+            && current.path == *path
+        {
+            current.hasher.update(raw);
+            return Ok(());
+        }
+        self.up_to(Some(path))?;
+        let mut hasher = Algorithm::Sha256.hasher();
+        hasher.update(raw);
+        let path = path.clone();
+        self.current = Some(Written {
+            path,
+            offset,
+            hasher,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> Result<Toc> {
+        self.up_to(None)?;
+        self.json.text(b"]}")?;
+        let Json {
+            to, hasher, size, ..
+        } = self.json;
+        let mut json = to
+            .into_inner()
+            .map_err(|error| failed(error.into_error()))?;
+        json.rewind().map_err(failed)?;
         let path = EntryPath::parse(TOC.as_bytes())?;
         let metadata = Metadata {
             mode: 0o444,
             ..Metadata::default()
         };
-        let size = json.len() as u64;
-        header::append(&mut out, &path, Type::File(size), &metadata).map_err(|fault| {
+        let mut start = Vec::new();
+        header::append(&mut start, &path, Type::File(size), &metadata).map_err(|fault| {
             Error::Entry {
                 path: path.to_string(),
                 offset: 0,
                 fault,
             }
         })?;
-        out.extend_from_slice(&json);
-        out.resize(out.len() + header::padding(size), 0);
-        out.extend(header::end());
-        Ok((out, Digest::of(&json)))
+        let mut end = vec![0; header::padding(size)];
+        end.extend(header::end());
+        Ok(Toc {
+            digest: hasher.finish(),
+            size: (start.len() + end.len()) as u64 + size,
+            tar: Box::new(
+                Cursor::new(start)
+                    .chain(json.take(size))
+                    .chain(Cursor::new(end)),
+            ),
+        })
+    }
+
+    /// All entries before `path`, or all that are left.
+    fn up_to(&mut self, path: Option<&EntryPath>) -> Result<()> {
+        let mut current = self.current.take();
+        while let Some((path, entry)) = self.entries.next_if(|(here, _)| Some(here) != path) {
+            let written = current.take_if(|written| written.path == path);
+            let entry = self.entry(path, entry, written)?;
+            self.json.entry(&entry)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, path: EntryPath, entry: Entry, written: Option<Written>) -> Result<TocEntry> {
+        let (target, owner) = match &entry.kind {
+            Kind::Hardlink(target) => {
+                let owner = self.tree.get(target).unwrap_or_else(|| entry.clone());
+                (Some(target.clone()), owner)
+            }
+            Kind::File(_) => (Some(path.clone()), entry),
+            _ => (None, entry),
+        };
+        let holder = target.map(|target| self.first.get(&target).cloned().unwrap_or(target));
+        match holder {
+            Some(holder) if holder != path => Ok(TocEntry {
+                link_name: text(&holder)?,
+                ..TocEntry::new(text(&path)?, "hardlink", &owner.metadata)
+            }),
+            _ => describe(&path, &owner, written),
+        }
     }
 }
 
-fn describe(path: &EntryPath, entry: &Entry, written: Option<(u64, Digest)>) -> Result<TocEntry> {
+impl Json {
+    fn entry(&mut self, entry: &TocEntry) -> Result<()> {
+        let mut line = mem::take(&mut self.line);
+        line.clear();
+        if mem::replace(&mut self.more, true) {
+            line.push(b',');
+        }
+        serde_json::to_writer(&mut line, entry).map_err(|error| failed(error.into()))?;
+        self.text(&line)?;
+        self.line = line;
+        Ok(())
+    }
+
+    fn text(&mut self, text: &[u8]) -> Result<()> {
+        self.size += text.len() as u64;
+        self.hasher.update(text);
+        self.to.write_all(text).map_err(failed)
+    }
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::io("write the index", error)
+}
+
+fn describe(path: &EntryPath, entry: &Entry, written: Option<Written>) -> Result<TocEntry> {
     let name = text(path)?;
     let new = |kind| TocEntry::new(name.clone(), kind, &entry.metadata);
     Ok(match &entry.kind {
         Kind::File(content) => {
+            let written = written.map(|written| (written.offset, written.hasher.finish()));
             let digest = written.map(|(_, digest)| digest);
             TocEntry {
                 size: content.size(),

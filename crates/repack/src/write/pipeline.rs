@@ -7,7 +7,7 @@
 mod work;
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     num::NonZero,
     sync::{
         Arc, Mutex, PoisonError,
@@ -25,7 +25,7 @@ use crate::{
         arena::{Arena, Buffer},
         codec::{Codec, Encoder},
         estargz::{self, Index},
-        plan::{File, Job, Mode, Plan},
+        plan::{File, GROUP, Job, Mode, Plan},
         splice::Verifier,
     },
 };
@@ -57,25 +57,25 @@ pub(crate) struct Totals {
 }
 
 /// A piece of the stream: as tar, and compressed if it is.
-struct Chunk<'t> {
+struct Chunk {
     raw: Buffer,
     packed: Buffer,
     /// CRC-32 of ranges of files that are stored in their archive, in order.
-    sums: Vec<Sum<'t>>,
+    sums: Vec<Sum>,
     /// The file whose content it is, if it is nothing else.
-    of: Option<&'t EntryPath>,
+    of: Option<EntryPath>,
 }
 
-struct Sum<'t> {
-    file: File<'t>,
+struct Sum {
+    file: File,
     crc: Crc,
     /// Whether the file ends here.
     last: bool,
 }
 
 /// What a job sends.
-enum Sent<'t> {
-    Chunk(Chunk<'t>),
+enum Sent {
+    Chunk(Chunk),
     /// All was sent; without it, the worker has died.
     End,
     Failed(Error),
@@ -87,6 +87,7 @@ pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) 
         plan: Plan::new(tree, settings.mode)?,
         stopped: false,
     });
+    let index = settings.mode.indexed.then(|| Index::new(tree)).transpose()?;
     let memory = Arena::new(IN_FLIGHT);
     // Fails early, on this thread, if the level is wrong.
     Encoder::new(settings.codec)?;
@@ -104,7 +105,7 @@ pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) 
             running: Crc::new(),
             size: 0,
             unpacked: 0,
-            index: settings.mode.indexed.then(Index::default),
+            index,
         };
         let mut toc = None;
         let result = if settings.codec == Codec::Plain {
@@ -114,7 +115,7 @@ pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) 
             let (raw, received) = sync_channel(2 * WAITING);
             let hashing = scope.spawn(move || hash(&received));
             let result = writing.all(&jobs, Some(&raw)).and_then(|()| {
-                toc = writing.end(tree, settings.codec, &raw)?;
+                toc = writing.end(settings.codec, &raw)?;
                 Ok(())
             });
             drop(raw);
@@ -155,11 +156,11 @@ fn hash(received: &Receiver<Buffer>) -> Digest {
     hasher.finish()
 }
 
-fn work<'t>(
-    source: &Mutex<Source<'t>>,
+fn work(
+    source: &Mutex<Source<'_>>,
     codec: Codec,
     memory: &Arc<Arena>,
-    order: &SyncSender<Receiver<Sent<'t>>>,
+    order: &SyncSender<Receiver<Sent>>,
 ) {
     let mut tools = match Encoder::new(codec) {
         Ok(encoder) => work::Tools::new(encoder, Verifier::new()),
@@ -167,7 +168,7 @@ fn work<'t>(
     };
     loop {
         let (sender, receiver) = sync_channel(WAITING);
-        let (job, memory): (Job<'t>, Arc<Arena>) = {
+        let (job, memory): (Job, Arc<Arena>) = {
             let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
             if source.stopped {
                 return;
@@ -212,41 +213,45 @@ struct Writing<'a> {
     running: Crc,
     size: u64,
     unpacked: u64,
-    index: Option<Index>,
+    index: Option<Index<'a>>,
 }
 
 impl Writing<'_> {
     /// Writes the index and the footer, if there is one; returns its digest.
-    fn end(
-        &mut self,
-        tree: &Tree,
-        codec: Codec,
-        raw: &SyncSender<Buffer>,
-    ) -> Result<Option<Digest>> {
+    fn end(&mut self, codec: Codec, raw: &SyncSender<Buffer>) -> Result<Option<Digest>> {
         let Some(index) = self.index.take() else {
             return Ok(None);
         };
-        let (content, toc) = index.toc(tree)?;
+        let mut toc = index.finish()?;
+        let (start, mut left) = (self.size, toc.size);
         let mut encoder = Encoder::new(codec)?;
-        let mut packed = vec![0; encoder.bound(content.len())];
-        let len = encoder.encode(&content, &mut packed)?;
-        packed.truncate(len);
-        packed.extend(estargz::footer(self.size));
-        self.chunk(
-            Chunk {
-                raw: content.into(),
-                packed: packed.into(),
-                sums: Vec::new(),
-                of: None,
-            },
-            Some(raw),
-        )?;
-        Ok(Some(toc))
+        while left > 0 {
+            let mut content = Vec::new();
+            let read = toc.tar.by_ref().take(GROUP).read_to_end(&mut content);
+            read.map_err(|error| Error::io("read the index", error))?;
+            left = left.saturating_sub(GROUP);
+            let mut packed = vec![0; encoder.bound(content.len())];
+            let len = encoder.encode(&content, &mut packed)?;
+            packed.truncate(len);
+            if left == 0 {
+                packed.extend(estargz::footer(start));
+            }
+            self.chunk(
+                Chunk {
+                    raw: content.into(),
+                    packed: packed.into(),
+                    sums: Vec::new(),
+                    of: None,
+                },
+                Some(raw),
+            )?;
+        }
+        Ok(Some(toc.digest))
     }
 
     fn all(
         &mut self,
-        jobs: &Receiver<Receiver<Sent<'_>>>,
+        jobs: &Receiver<Receiver<Sent>>,
         raw: Option<&SyncSender<Buffer>>,
     ) -> Result<()> {
         for job in jobs {
@@ -262,7 +267,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    fn chunk(&mut self, chunk: Chunk<'_>, raw: Option<&SyncSender<Buffer>>) -> Result<()> {
+    fn chunk(&mut self, chunk: Chunk, raw: Option<&SyncSender<Buffer>>) -> Result<()> {
         let Chunk {
             raw: content,
             packed,
@@ -270,7 +275,7 @@ impl Writing<'_> {
             of,
         } = chunk;
         if let (Some(index), Some(path)) = (&mut self.index, of) {
-            index.add(path, self.size, &content);
+            index.add(&path, self.size, &content)?;
         }
         for sum in sums {
             self.running.combine(&sum.crc);

@@ -2,14 +2,16 @@
 //! threads, so that the same tree gives the same bytes.
 
 use std::{
-    collections::{BTreeMap, VecDeque, btree_map},
+    collections::{BTreeMap, VecDeque},
     io, mem,
     ops::Range,
+    sync::Arc,
 };
 
 use crate::{
     Content, Entry, EntryPath, Error, Fault, Kind, Metadata, Result, Tree,
     content::Repr,
+    tree,
     write::header::{self, Type},
 };
 
@@ -23,32 +25,32 @@ const WHOLE: u64 = 40 << 20;
 
 /// A part of the stream that is made by one thread.
 #[derive(Debug)]
-pub(crate) enum Job<'t> {
+pub(crate) enum Job {
     /// Compressed together.
     Glue {
-        parts: Vec<Part<'t>>,
+        parts: Vec<Part>,
         /// Already compressed formats are not compressed again.
         store: bool,
     },
     /// A deflate stream that is copied, small enough to be in memory.
-    Splice(File<'t>),
+    Splice(File),
     /// A deflate stream of any size, copied piece by piece.
-    SpliceStream(File<'t>),
+    SpliceStream(File),
     /// A deflate stream of any size that is compressed again.
-    Recompress(File<'t>),
+    Recompress(File),
 }
 
 #[derive(Debug)]
-pub(crate) enum Part<'t> {
+pub(crate) enum Part {
     Bytes(Vec<u8>),
     /// A range of a file's content; all of it for deflated ones.
-    Content(File<'t>, Range<u64>),
+    Content(File, Range<u64>),
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct File<'t> {
-    pub(crate) path: &'t EntryPath,
-    pub(crate) content: &'t Content,
+#[derive(Clone, Debug)]
+pub(crate) struct File {
+    pub(crate) path: EntryPath,
+    pub(crate) content: Content,
 }
 
 /// How a tree is cut.
@@ -65,13 +67,13 @@ pub(crate) struct Mode {
 #[derive(Debug)]
 pub(crate) struct Plan<'t> {
     tree: &'t Tree,
-    entries: btree_map::Iter<'t, EntryPath, Entry>,
+    entries: tree::Iter<'t>,
     /// Files that have a hard link before them in the order, and the first such: a reader must
     /// find the content there.
-    moved: BTreeMap<&'t EntryPath, &'t EntryPath>,
+    moved: BTreeMap<EntryPath, EntryPath>,
     mode: Mode,
-    jobs: VecDeque<Job<'t>>,
-    glue: Vec<Part<'t>>,
+    jobs: VecDeque<Job>,
+    glue: Vec<Part>,
     glue_size: u64,
     ended: bool,
 }
@@ -80,21 +82,14 @@ impl<'t> Plan<'t> {
     pub(crate) fn new(tree: &'t Tree, mode: Mode) -> Result<Self> {
         let mut moved = BTreeMap::new();
         for (path, entry) in tree {
-            let Kind::Hardlink(target) = &entry.kind else {
+            let Kind::Hardlink(target) = entry.kind else {
                 continue;
             };
-            match tree.get_key_value(target) {
-                Some((target, entry)) if entry.kind.is_file() => {
-                    if path < target {
-                        moved.entry(target).or_insert(path);
-                    }
-                }
-                _ => {
-                    return Err(Error::LinkTarget {
-                        path: path.clone(),
-                        target: target.clone(),
-                    });
-                }
+            if !tree.get(&target).is_some_and(|entry| entry.kind.is_file()) {
+                return Err(Error::LinkTarget { path, target });
+            }
+            if path < target {
+                moved.entry(target).or_insert(path);
             }
         }
         Ok(Self {
@@ -110,7 +105,7 @@ impl<'t> Plan<'t> {
     }
 
     /// The next job; none at the end.
-    pub(crate) fn next(&mut self) -> Result<Option<Job<'t>>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Job>> {
         loop {
             if let Some(job) = self.jobs.pop_front() {
                 return Ok(Some(job));
@@ -134,67 +129,61 @@ impl<'t> Plan<'t> {
         self.ended && self.jobs.is_empty()
     }
 
-    fn entry(&mut self, path: &'t EntryPath, entry: &'t Entry) -> Result<()> {
+    fn entry(&mut self, path: EntryPath, entry: Entry) -> Result<()> {
         let metadata = &entry.metadata;
-        match &entry.kind {
-            Kind::File(content) => match self.moved.get(path) {
+        match entry.kind {
+            Kind::File(content) => match self.moved.get(&path).cloned() {
                 // All names of a file have one mode and owner, those of the file.
-                Some(first) => self.header(path, Type::Hardlink(first), metadata),
+                Some(first) => self.header(&path, Type::Hardlink(&first), metadata),
                 None => self.file(path, content, metadata),
             },
             Kind::Hardlink(target) => {
-                let first = self.moved.get(target).copied().unwrap_or(target);
-                match self.tree.get(target) {
-                    Some(Entry {
-                        kind: Kind::File(content),
-                        metadata,
-                        ..
-                    }) => {
-                        if first == path {
-                            self.file(path, content, metadata)
-                        } else {
-                            self.header(path, Type::Hardlink(first), metadata)
-                        }
-                    }
+                let Some(Entry {
+                    kind: Kind::File(content),
+                    metadata,
+                    ..
+                }) = self.tree.get(&target)
+                else {
                     // Refused when the plan was made.
-                    _ => Ok(()),
+                    return Ok(());
+                };
+                let first = self.moved.get(&target).cloned().unwrap_or(target);
+                if first == path {
+                    self.file(path, content, &metadata)
+                } else {
+                    self.header(&path, Type::Hardlink(&first), &metadata)
                 }
             }
-            Kind::Dir => self.header(path, Type::Dir, metadata),
-            Kind::Symlink(target) => self.header(path, Type::Symlink(target), metadata),
-            Kind::CharDevice(device) => self.header(path, Type::CharDevice(*device), metadata),
-            Kind::BlockDevice(device) => self.header(path, Type::BlockDevice(*device), metadata),
-            Kind::Fifo => self.header(path, Type::Fifo, metadata),
+            Kind::Dir => self.header(&path, Type::Dir, metadata),
+            Kind::Symlink(target) => self.header(&path, Type::Symlink(&target), metadata),
+            Kind::CharDevice(device) => self.header(&path, Type::CharDevice(device), metadata),
+            Kind::BlockDevice(device) => self.header(&path, Type::BlockDevice(device), metadata),
+            Kind::Fifo => self.header(&path, Type::Fifo, metadata),
         }
     }
 
-    fn file(
-        &mut self,
-        path: &'t EntryPath,
-        content: &'t Content,
-        metadata: &Metadata,
-    ) -> Result<()> {
+    fn file(&mut self, path: EntryPath, content: Content, metadata: &Metadata) -> Result<()> {
         let size = content.size();
-        self.header(path, Type::File(size), metadata)?;
+        self.header(&path, Type::File(size), metadata)?;
         let Mode { splice, indexed } = self.mode;
-        let content = match &content.0 {
+        let content = match content.0 {
             Repr::Stored {
                 packed: Some(packed),
                 ..
-            } if splice && (size > SMALL || indexed) => packed,
+            } if splice && (size > SMALL || indexed) => Arc::unwrap_or_clone(packed),
             _ => content,
         };
         let file = File { path, content };
         if indexed && size > 0 {
             self.flush(false);
         }
-        match &content.0 {
+        match file.content.0 {
             Repr::Deflated { compressed, .. }
                 if splice && (size > SMALL || indexed && size > 0) =>
             {
                 self.flush(false);
                 self.jobs
-                    .push_back(if size.saturating_add(*compressed) <= WHOLE {
+                    .push_back(if size.saturating_add(compressed) <= WHOLE {
                         Job::Splice(file)
                     } else {
                         Job::SpliceStream(file)
@@ -206,18 +195,18 @@ impl<'t> Plan<'t> {
             }
             Repr::Deflated { .. } => self.content(file, 0..size),
             Repr::Bytes(_) | Repr::Stored { .. } => {
-                let store = size > SMALL && is_compressed(path);
+                let store = size > SMALL && is_compressed(&file.path);
                 if store {
                     self.flush(false);
                 }
                 let mut at = 0;
                 if size == 0 {
-                    self.content(file, 0..0);
+                    self.content(file.clone(), 0..0);
                 }
                 while at < size {
                     let room = GROUP.saturating_sub(self.glue_size).max(1);
                     let end = size.min(at.saturating_add(room));
-                    self.content(file, at..end);
+                    self.content(file.clone(), at..end);
                     at = end;
                     if store && at < size {
                         self.flush(true);
@@ -258,7 +247,7 @@ impl<'t> Plan<'t> {
         }
     }
 
-    fn content(&mut self, file: File<'t>, range: Range<u64>) {
+    fn content(&mut self, file: File, range: Range<u64>) {
         self.glue_size += range.end - range.start;
         self.glue.push(Part::Content(file, range));
         if self.glue_size >= GROUP {
@@ -275,15 +264,15 @@ impl<'t> Plan<'t> {
     }
 }
 
-impl<'t> Job<'t> {
+impl Job {
     /// The file whose content it is, if it is nothing else.
-    pub(crate) fn content_of(&self) -> Option<&'t EntryPath> {
+    pub(crate) fn content_of(&self) -> Option<&EntryPath> {
         match self {
             Self::Splice(file) | Self::SpliceStream(file) | Self::Recompress(file) => {
-                Some(file.path)
+                Some(&file.path)
             }
             Self::Glue { parts, .. } => match &parts[..] {
-                [Part::Content(file, _)] => Some(file.path),
+                [Part::Content(file, _)] => Some(&file.path),
                 _ => None,
             },
         }
@@ -300,7 +289,7 @@ impl<'t> Job<'t> {
     }
 }
 
-impl Part<'_> {
+impl Part {
     pub(crate) fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -309,7 +298,7 @@ impl Part<'_> {
     }
 }
 
-impl File<'_> {
+impl File {
     /// An error of its content, with its name.
     pub(crate) fn failed(&self, error: io::Error) -> Error {
         self.content.named(self.path.as_bytes(), error)

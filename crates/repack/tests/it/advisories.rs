@@ -323,6 +323,6 @@ fn archives_in_archives_are_files() {
     let tree = outcome(Format::Zip, "nested", &nested).unwrap();
     assert_eq!(tree.len(), 2);
     for (path, _) in &tree {
-        assert_eq!(tree.read(path, 1 << 20).unwrap(), bomb);
+        assert_eq!(tree.read(&path, 1 << 20).unwrap(), bomb);
     }
 }

@@ -29,9 +29,9 @@ fn reader(dir: &tempfile::TempDir) -> Option<PathBuf> {
 
 /// The lines that `read.go` prints for the tree.
 fn lines(tree: &Tree) -> Vec<String> {
-    let line = |(path, entry): (&repack::EntryPath, &repack::Entry)| {
+    let line = |(path, entry): (repack::EntryPath, repack::Entry)| {
         let sum = |tree: &Tree| {
-            let content = tree.read(path, 64 << 20).unwrap();
+            let content = tree.read(&path, 64 << 20).unwrap();
             let digest = ocicore::Digest::of(&content).to_string();
             (content.len(), digest["sha256:".len()..].to_owned())
         };
@@ -51,7 +51,7 @@ fn lines(tree: &Tree) -> Vec<String> {
                 let mode = tree.get(target).unwrap().metadata.mode;
                 ('0', path.to_string(), mode, sum(tree), String::new())
             }
-            _ if *path == "run.sh".parse().unwrap() => {
+            _ if path == "run.sh".parse().unwrap() => {
                 ('1', path.to_string(), mode, nothing, "hard".to_owned())
             }
             _ => ('0', path.to_string(), mode, sum(tree), String::new()),

@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 fn listing(tree: &Tree) -> Vec<String> {
-    let line = |(path, entry): (&repack::EntryPath, &repack::Entry)| {
+    let line = |(path, entry): (repack::EntryPath, repack::Entry)| {
         let kind = match &entry.kind {
             Kind::File(content) => format!("{} bytes", content.size()),
             Kind::Dir => "dir".to_owned(),
@@ -110,7 +110,7 @@ fn descriptors_zip64_and_prefixes_are_read() {
         let tree = index_zip(zip).unwrap();
         assert_eq!(tree.len(), members.len());
         for (name, _) in &tree {
-            assert_eq!(tree.read(name, 1 << 20).unwrap(), content, "{name}");
+            assert_eq!(tree.read(&name, 1 << 20).unwrap(), content, "{name}");
         }
     }
 }

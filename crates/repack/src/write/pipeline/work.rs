@@ -32,25 +32,25 @@ pub(super) struct Tools {
 }
 
 /// Where results go, and the memory for them.
-pub(super) struct Out<'a, 't> {
-    pub(super) sender: &'a SyncSender<Sent<'t>>,
+pub(super) struct Out<'a> {
+    pub(super) sender: &'a SyncSender<Sent>,
     /// As much as the job [needs](need), for nobody else.
     pub(super) memory: Arc<Arena>,
     /// The file whose content it is.
-    pub(super) of: Option<&'t EntryPath>,
+    pub(super) of: Option<&'a EntryPath>,
 }
 
-impl<'t> Out<'_, 't> {
+impl Out<'_> {
     fn buffer(&self, len: usize) -> Result<Buffer> {
         self.memory.lend(len).ok_or(Error::Cancelled)
     }
 
-    fn send(&self, raw: Buffer, packed: Buffer, sums: Vec<Sum<'t>>) -> Result<()> {
+    fn send(&self, raw: Buffer, packed: Buffer, sums: Vec<Sum>) -> Result<()> {
         let chunk = Chunk {
             raw,
             packed,
             sums,
-            of: self.of,
+            of: self.of.cloned(),
         };
         // Nobody reads any more only after another error, or when cancelled.
         self.sender
@@ -60,7 +60,7 @@ impl<'t> Out<'_, 't> {
 }
 
 /// Bytes for all buffers of a job: its content, and what compression adds at most to what does not shrink.
-pub(super) fn need(job: &Job<'_>) -> usize {
+pub(super) fn need(job: &Job) -> usize {
     let cost = job.cost();
     cost.saturating_add(cost / 64).saturating_add(64 << 10)
 }
@@ -74,7 +74,7 @@ impl Tools {
         }
     }
 
-    pub(super) fn run<'t>(&mut self, job: &Job<'t>, out: &Out<'_, 't>) -> Result<()> {
+    pub(super) fn run(&mut self, job: &Job, out: &Out<'_>) -> Result<()> {
         match job {
             Job::Glue { parts, store } => self.glue(parts, *store, out),
             Job::Splice(file) => self.splice(file, out),
@@ -83,7 +83,7 @@ impl Tools {
         }
     }
 
-    fn glue<'t>(&mut self, parts: &[Part<'t>], store: bool, out: &Out<'_, 't>) -> Result<()> {
+    fn glue(&mut self, parts: &[Part], store: bool, out: &Out<'_>) -> Result<()> {
         let size: u64 = parts.iter().map(Part::size).sum();
         let mut raw = out.buffer(usize::try_from(size).unwrap_or(usize::MAX))?;
         let mut rest = &mut *raw;
@@ -109,7 +109,7 @@ impl Tools {
                         let mut crc = Crc::new();
                         crc.update(there);
                         let last = range.end == file.content.size();
-                        let file = *file;
+                        let file = file.clone();
                         sums.push(Sum { file, crc, last });
                     }
                 },
@@ -125,7 +125,7 @@ impl Tools {
         out.send(raw, packed, sums)
     }
 
-    fn splice<'t>(&mut self, file: &File<'t>, out: &Out<'_, 't>) -> Result<()> {
+    fn splice(&mut self, file: &File, out: &Out<'_>) -> Result<()> {
         let mut member = out.buffer(framed(file, file.content.stored_size())?)?;
         let size = usize::try_from(file.content.size()).map_err(|_| too_large(file))?;
         let mut raw = out.buffer(size)?;
@@ -135,7 +135,7 @@ impl Tools {
 
     /// Reads a whole deflate stream, frames it as a `member`, which is as long as that, and inflates
     /// it to `raw`, which is as long as it says.
-    fn inflate(&mut self, file: &File<'_>, member: &mut [u8], raw: &mut [u8]) -> Result<()> {
+    fn inflate(&mut self, file: &File, member: &mut [u8], raw: &mut [u8]) -> Result<()> {
         let Repr::Deflated {
             compressed,
             size,
@@ -165,7 +165,7 @@ impl Tools {
     }
 
     /// Inflates and compresses piece by piece.
-    fn recompress<'t>(&mut self, file: &File<'t>, out: &Out<'_, 't>) -> Result<()> {
+    fn recompress(&mut self, file: &File, out: &Out<'_>) -> Result<()> {
         let mut content = file.content.open();
         loop {
             let mut raw = out.buffer(usize::try_from(GROUP).unwrap_or(usize::MAX))?;
@@ -186,13 +186,13 @@ impl Tools {
 const TRAILER: usize = splice::FRAMING - splice::START.len();
 
 /// Length of a member with so many compressed bytes.
-fn framed(file: &File<'_>, compressed: u64) -> Result<usize> {
+fn framed(file: &File, compressed: u64) -> Result<usize> {
     let len = usize::try_from(compressed).ok();
     let framed = len.and_then(|len| len.checked_add(splice::FRAMING));
     framed.ok_or_else(|| too_large(file))
 }
 
-fn too_large(file: &File<'_>) -> Error {
+fn too_large(file: &File) -> Error {
     Error::Limit {
         what: format!("entry `{}`", file.path),
         limit: usize::MAX as u64,

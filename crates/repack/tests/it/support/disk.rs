@@ -34,18 +34,18 @@ pub(crate) fn on_disk(root: &Path) -> Vec<String> {
 
 /// The same of a tree.
 pub(crate) fn expected(tree: &Tree) -> Vec<String> {
-    let line = |(name, entry): (&repack::EntryPath, &Entry)| {
+    let line = |(name, entry): (repack::EntryPath, Entry)| {
         let mode = entry.metadata.mode;
         match &entry.kind {
             Kind::Dir => format!("{name}/ {mode:o}"),
             Kind::Symlink(target) => format!("{name} -> {}", target.escape_ascii()),
             Kind::Hardlink(target) => {
                 let mode = tree.get(target).unwrap().metadata.mode;
-                let digest = ocicore::Digest::of(&tree.read(name, 64 << 20).unwrap());
+                let digest = ocicore::Digest::of(&tree.read(&name, 64 << 20).unwrap());
                 format!("{name} {mode:o} {digest}")
             }
             _ => {
-                let digest = ocicore::Digest::of(&tree.read(name, 64 << 20).unwrap());
+                let digest = ocicore::Digest::of(&tree.read(&name, 64 << 20).unwrap());
                 format!("{name} {mode:o} {digest}")
             }
         }

@@ -21,7 +21,7 @@ const PIECE: usize = 512 << 10;
 
 /// Frames and inflates it. Its end is verified before the trailer is sent, and without the trailer nothing is renamed
 /// into place.
-pub(super) fn splice<'t>(file: &File<'t>, out: &Out<'_, 't>) -> Result<()> {
+pub(super) fn splice(file: &File, out: &Out<'_>) -> Result<()> {
     let Repr::Deflated {
         compressed,
         size,
@@ -72,9 +72,9 @@ pub(super) fn splice<'t>(file: &File<'t>, out: &Out<'_, 't>) -> Result<()> {
 }
 
 /// The compressed bytes, which are sent as they are once they were inflated.
-struct Input<'a, 't> {
-    file: &'a File<'t>,
-    out: &'a Out<'a, 't>,
+struct Input<'a> {
+    file: &'a File,
+    out: &'a Out<'a>,
     piece: Buffer,
     /// What of the piece is inflated.
     used: usize,
@@ -82,9 +82,9 @@ struct Input<'a, 't> {
     at: u64,
 }
 
-impl<'a, 't> Input<'a, 't> {
+impl<'a> Input<'a> {
     /// Begins with the header of a member, for which nothing is to be inflated.
-    fn new(file: &'a File<'t>, out: &'a Out<'a, 't>) -> Result<Self> {
+    fn new(file: &'a File, out: &'a Out<'a>) -> Result<Self> {
         Ok(Self {
             file,
             out,
@@ -123,7 +123,7 @@ impl<'a, 't> Input<'a, 't> {
 }
 
 /// Reads all of it once more, by a reader that says what is wrong.
-fn fault(file: &File<'_>) -> Error {
+fn fault(file: &File) -> Error {
     match io::copy(&mut file.content.open(), &mut io::sink()) {
         Err(error) => file.failed(error),
         Ok(_) => file.refused(Fault::Deflate),
