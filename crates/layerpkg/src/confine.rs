@@ -29,9 +29,9 @@ pub(crate) fn check(tree: &Tree) -> Result<()> {
         let kind = match &entry.kind {
             Kind::File(_) | Kind::Dir | Kind::Hardlink(_) => continue,
             Kind::Symlink(target) => {
-                if resolve(tree, path) == Target::Outside {
+                if resolve(tree, &path) == Target::Outside {
                     return Err(Error::Escape {
-                        path: path.clone(),
+                        path,
                         target: target.escape_ascii().to_string(),
                     });
                 }
@@ -40,10 +40,7 @@ pub(crate) fn check(tree: &Tree) -> Result<()> {
             Kind::Fifo => "named pipe",
             _ => "device",
         };
-        return Err(Error::Special {
-            path: path.clone(),
-            kind,
-        });
+        return Err(Error::Special { path, kind });
     }
     Ok(())
 }
@@ -72,7 +69,7 @@ pub(crate) fn resolve(tree: &Tree, path: &EntryPath) -> Target {
         let Ok(next) = next else {
             return Target::Nowhere;
         };
-        match tree.get(&next).map(|entry| &entry.kind) {
+        match tree.get(&next).map(|entry| entry.kind) {
             Some(Kind::Symlink(target)) => {
                 links += 1;
                 if links > LONGEST_CHAIN {

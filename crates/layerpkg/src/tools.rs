@@ -27,7 +27,7 @@ pub(crate) fn find(tree: &Tree, config: &Config) -> BTreeMap<String, EntryPath> 
         let depth = real.components().count() + 1;
         for (path, _) in tree.under(&real) {
             if path.components().count() == depth {
-                add(&mut tools, tree, path);
+                add(&mut tools, tree, &path);
             }
         }
     }

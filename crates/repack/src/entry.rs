@@ -120,6 +120,14 @@ impl Entry {
             _ => None,
         }
     }
+
+    /// As [`Entry::content`], without the rest.
+    pub fn into_content(self) -> Option<Content> {
+        match self.kind {
+            Kind::File(content) => Some(content),
+            _ => None,
+        }
+    }
 }
 
 impl Kind {

@@ -24,7 +24,7 @@ impl Tree {
     /// let mut layer = Tree::new();
     /// layer.insert("etc/.wh.motd".parse()?, Entry::file(""))?;
     /// tree.apply_layer(layer)?;
-    /// assert!(tree.get(&"etc/motd".parse()?).is_none());
+    /// assert!(!tree.contains(&"etc/motd".parse()?));
     /// # Ok::<(), repack::Error>(())
     /// ```
     ///

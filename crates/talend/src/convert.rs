@@ -221,7 +221,7 @@ pub(crate) fn image_tree(
 
 /// Root owns everything, and nothing tells when it was made.
 pub(crate) fn set_owner(tree: &mut Tree, mtime: Mtime) {
-    for (_, _, metadata) in tree.iter_metadata_mut() {
+    tree.for_each_metadata(|_, _, metadata| {
         (metadata.uid, metadata.gid, metadata.mtime) = (0, 0, mtime);
-    }
+    });
 }

@@ -86,7 +86,7 @@ fn moves(tree: &Tree, job: &Job, layout: Layout) -> Result<Vec<Move>> {
             ),
         ] {
             let from: EntryPath = from.parse()?;
-            if tree.get(&from).is_some() {
+            if tree.contains(&from) {
                 moves.push(Move {
                     from,
                     to: to.parse()?,
@@ -107,7 +107,7 @@ fn replace(tree: &mut Tree, path: &EntryPath, old: &[u8], new: &Bytes) -> Result
 
 fn rename_in_classpath_jar(tree: &mut Tree, job: &Job, renames: &[Rename]) -> Result<()> {
     let path = job.directory.join(&"classpath.jar".parse()?)?;
-    if renames.is_empty() || tree.get(&path).is_none() {
+    if renames.is_empty() || !tree.contains(&path) {
         return Ok(());
     }
     let jar = tree.read(&path, MAX_JAR)?;

@@ -146,7 +146,7 @@ pub(crate) fn residue(tree: &Tree, job: &Job, options: &ConvertOptions) -> Resul
             .contexts
             .iter()
             .any(|file| file.path.strip_prefix(path).is_some());
-        tree.get(path).is_some() && !is_project && !has_contexts
+        tree.contains(path) && !is_project && !has_contexts
     });
     Ok(found)
 }

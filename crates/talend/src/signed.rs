@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use repack::{Content, EntryPath, Tree};
+use repack::{Content, Entry, EntryPath, Tree};
 
 use crate::{Error, Result, job::MAX_TEXT, options::SignedFiles};
 
@@ -67,7 +67,7 @@ impl Original {
         let mut files = Vec::new();
         for name in [META_INF, CRC_MAP] {
             let path: EntryPath = name.parse()?;
-            if tree.get(&path).is_some() {
+            if tree.contains(&path) {
                 files.push(path);
             }
         }
@@ -76,8 +76,8 @@ impl Original {
         }
         let cover = Cover::read(tree)?;
         let covered = tree.iter().filter_map(|(path, entry)| {
-            let content = entry.content().filter(|_| cover.has(path))?;
-            Some((path.clone(), content.clone()))
+            let content = entry.into_content().filter(|_| cover.has(&path))?;
+            Some((path, content))
         });
         let covered = covered.collect();
         if rule == SignedFiles::Drop {
@@ -100,8 +100,8 @@ impl Original {
     pub(crate) fn compare(&self, tree: &Tree) -> Result<(Signed, Vec<String>)> {
         let mut signed = self.signed.clone();
         for (path, before) in &self.covered {
-            let same = match tree.get(path).and_then(|entry| entry.content()) {
-                Some(now) => is_same(before, now)?,
+            let same = match tree.get(path).and_then(Entry::into_content) {
+                Some(now) => is_same(before, &now)?,
                 None => false,
             };
             if !same {
@@ -132,7 +132,7 @@ impl Cover {
             let is_signature = path.file_name().to_ascii_uppercase().ends_with(b".SF");
             cover.is_signature |= is_signature;
             if entry.kind.is_file() && (is_signature || path.file_name() == b"MANIFEST.MF") {
-                sections(&tree.read(path, MAX_MANIFEST)?, &mut cover.paths);
+                sections(&tree.read(&path, MAX_MANIFEST)?, &mut cover.paths);
             }
         }
         let checksums: EntryPath = CRC_MAP.parse()?;

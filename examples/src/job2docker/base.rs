@@ -138,7 +138,7 @@ async fn layer_has_shell(cx: &Cx, blob: &Arc<dyn Blob>) -> Result<bool> {
         };
         let has = |path: &str| {
             let path = path.parse::<EntryPath>();
-            path.is_ok_and(|path| tree.get(&path).is_some())
+            path.is_ok_and(|path| tree.contains(&path))
         };
         // Where `/bin` is a link to `/usr/bin`.
         Ok(has("bin/sh") || has("usr/bin/sh"))

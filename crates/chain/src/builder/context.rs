@@ -79,7 +79,7 @@ impl Contexts {
             .map(str::to_owned);
         let name = inside.unwrap_or_else(|| OUTSIDE.to_owned());
         let path: EntryPath = name.parse().map_err(failed)?;
-        let added = tree.get(&path).is_none().then(|| file.clone());
+        let added = (!tree.contains(&path)).then(|| file.clone());
         let key = (key, added.clone());
         let write = async {
             let added = added.map(|file| (path, file));
@@ -109,11 +109,11 @@ fn read(cx: &Cx, root: &Path, ignore: Option<&Path>) -> repack::Result<Tree> {
         .with_attributes(Attributes::OfDisk);
     let limits = SizeLimits::default().with_unpacked(LIMIT);
     let mut tree = dir::open(cx, root, &options, &limits)?;
-    for (_, _, metadata) in tree.iter_metadata_mut() {
+    tree.for_each_metadata(|_, _, metadata| {
         let mode = metadata.mode;
         *metadata = Metadata::default();
         metadata.mode = mode;
-    }
+    });
     Ok(tree)
 }
 

@@ -134,19 +134,19 @@ impl<'s> Merging<'s> {
         // Only where both have something there is anything to compare, and libraries are hashed.
         let mut overlap = Tree::new();
         for (path, _) in tree {
-            let Some(entry) = self.shared.get(path) else {
+            let Some(entry) = self.shared.get(&path) else {
                 continue;
             };
-            let same = merged.digests.get(path).zip(self.digests.get(path));
+            let same = merged.digests.get(&path).zip(self.digests.get(&path));
             if same.is_some_and(|(ours, theirs)| ours == theirs) {
                 self.collisions.push(Collision {
-                    path: path.clone(),
-                    first: self.owners.get(path).cloned().unwrap_or_default(),
+                    first: self.owners.get(&path).cloned().unwrap_or_default(),
+                    path,
                     second: name.clone(),
                     outcome: CollisionOutcome::Shared,
                 });
             } else {
-                overlap.insert(path.clone(), entry.clone())?;
+                overlap.insert(path, entry)?;
             }
         }
         let sources = [(String::new(), overlap), (name.clone(), tree.clone())];
@@ -172,9 +172,9 @@ impl<'s> Merging<'s> {
         let mut differing = differing.into_iter();
         let Some(path) = differing.next() else {
             for (path, entry) in tree {
-                if self.shared.get(path).is_none() {
-                    self.shared.insert(path.clone(), entry.clone())?;
-                    self.owners.insert(path.clone(), name.clone());
+                if !self.shared.contains(&path) {
+                    self.shared.insert(path.clone(), entry)?;
+                    self.owners.insert(path, name.clone());
                 }
             }
             self.digests.extend(merged.digests.clone());
@@ -251,8 +251,8 @@ impl<'s> Merging<'s> {
             if let Some((directory, _)) = &merged.separate {
                 let mut own = merged.prepared.tree;
                 own.prefix(directory)?;
-                for (path, entry) in own {
-                    if !(entry.kind.is_dir() && tree.get(&path).is_some()) {
+                for (path, entry) in &own {
+                    if !(entry.kind.is_dir() && tree.contains(&path)) {
                         tree.insert(path, entry)?;
                     }
                 }
@@ -370,7 +370,7 @@ impl Merged {
         let job = &self.prepared.job;
         let mut moves = Vec::new();
         let info: EntryPath = JOB_INFO.parse()?;
-        if self.prepared.tree.get(&info).is_some() {
+        if self.prepared.tree.contains(&info) {
             let to = format!("jobInfo_{}.properties", job.name).parse()?;
             moves.push(Move { from: info, to });
         }
@@ -378,8 +378,7 @@ impl Merged {
         let checksums: EntryPath = CRC_MAP.parse()?;
         let at_root = self.residue.iter().filter(|path| path.parent().is_none());
         let checksums = Some(checksums).filter(|path| {
-            self.options.signed_files == SignedFiles::Namespace
-                && self.prepared.tree.get(path).is_some()
+            self.options.signed_files == SignedFiles::Namespace && self.prepared.tree.contains(path)
         });
         for from in at_root.chain(&checksums) {
             moves.push(Move {
@@ -389,7 +388,7 @@ impl Merged {
         }
         for Move { from, to } in &moves {
             if let Some(parent) = to.parent()
-                && self.prepared.tree.get(&parent).is_none()
+                && !self.prepared.tree.contains(&parent)
             {
                 self.prepared.tree.insert(parent, Entry::dir())?;
             }

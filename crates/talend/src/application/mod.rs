@@ -14,8 +14,8 @@
 //! };
 //! let spec = MergeSpec::new("orders").with_default("load");
 //! let orders = merge(&Cx::default(), vec![job("load")?, job("export")?], &spec)?;
-//! assert!(orders.tree.get(&"orders/export/export_run.sh".parse()?).is_some());
-//! assert!(orders.tree.get(&"orders/lib/a.jar".parse()?).is_some());
+//! assert!(orders.tree.contains(&"orders/export/export_run.sh".parse()?));
+//! assert!(orders.tree.contains(&"orders/lib/a.jar".parse()?));
 //! assert_eq!(orders.plan.image.entrypoint, ["/talend/bin/load"]);
 //! # Ok::<(), talend::Error>(())
 //! ```

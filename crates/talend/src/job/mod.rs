@@ -134,7 +134,7 @@ impl Job {
 
 fn job_info(tree: &Tree) -> Result<BTreeMap<String, String>> {
     let path: EntryPath = JOB_INFO.parse()?;
-    if tree.get(&path).is_none() {
+    if !tree.contains(&path) {
         return Ok(BTreeMap::new());
     }
     let text = tree.read(&path, MAX_TEXT)?;
@@ -234,12 +234,8 @@ fn no_job(tree: &Tree) -> Error {
         let is_info = path.file_name() == JOB_INFO.as_bytes() && entry.kind.is_file();
         path.parent().filter(|_| is_info)
     });
-    let is_bundle = "OSGI-INF"
-        .parse()
-        .is_ok_and(|path| tree.get(&path).is_some())
-        || "BOOT-INF"
-            .parse()
-            .is_ok_and(|path| tree.get(&path).is_some());
+    let is_bundle = "OSGI-INF".parse().is_ok_and(|path| tree.contains(&path))
+        || "BOOT-INF".parse().is_ok_and(|path| tree.contains(&path));
     let hint = match inner {
         Some(directory) => format!("; the job lies in `{directory}`, and must lie at the top"),
         None if is_bundle => "; services that are built as a bundle or jar need no launcher".into(),

@@ -260,8 +260,8 @@ fn a_job_runs_in_every_form_as_it_ran_before() {
         .unwrap();
     let mut tree = Tree::new();
     for layer in layers.layers {
-        for (path, entry) in layer.tree {
-            if !(entry.kind.is_dir() && tree.get(&path).is_some()) {
+        for (path, entry) in &layer.tree {
+            if !(entry.kind.is_dir() && tree.contains(&path)) {
                 tree.insert(path, entry).unwrap();
             }
         }

@@ -68,7 +68,10 @@ fn write_zip(tree: &Tree, to: &Path) {
     let mut writer = ZipWriter::new(fs::File::create(to).unwrap());
     let mut paths: Vec<_> = tree.iter().collect();
     // A manifest comes first, or Java does not see it.
-    paths.sort_by_key(|(path, _)| (!path.to_str().unwrap().starts_with("META-INF"), *path));
+    paths.sort_by_cached_key(|(path, _)| {
+        let is_later = !path.to_str().unwrap().starts_with("META-INF");
+        (is_later, path.clone())
+    });
     for (path, entry) in paths {
         if let Some(content) = entry.content() {
             let path = path.to_str().unwrap();
