@@ -139,6 +139,43 @@ fn large_streams_are_copied_piece_by_piece() {
 }
 
 #[test]
+fn lies_about_large_streams_are_found_before_their_trailer() {
+    let content = vec![7; 41 << 20];
+    let good = Member::deflated("big", &content);
+    let changed = |change: &dyn Fn(&mut Member)| good.clone().with(|member| change(member));
+    let resized = |by: i64| changed(&|member| member.size = member.size.saturating_add_signed(by));
+    let data = |change: &dyn Fn(&mut Vec<u8>)| {
+        changed(&|member| {
+            change(&mut member.data);
+            member.compressed = member.data.len() as u64;
+        })
+    };
+    let trailer = [good.crc.to_le_bytes(), (41_u32 << 20).to_le_bytes()].concat();
+    let lines: Vec<_> = [
+        ("crc", changed(&|member| member.crc ^= 1)),
+        ("more than declared", resized(-1)),
+        ("less than declared", resized(1)),
+        ("a byte after the stream", data(&|data| data.push(0))),
+        ("a trailer after it", data(&|data| data.extend(&trailer))),
+        ("cut", data(&|data| data.truncate(data.len() - 1))),
+        ("no stream", data(&|data| data[0] = 0xff)),
+    ]
+    .into_iter()
+    .map(|(case, member)| {
+        let tree = index_zip(build(&[member])).unwrap();
+        let mut out = Vec::new();
+        let options = Options::default();
+        let error = repack::layer::write(&Cx::default(), &tree, &options, &mut out).unwrap_err();
+        format!("{case}:\n  {}", crate::support::chain(&error))
+    })
+    .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    assert!(
+        files(&gunzip(&gzip(&index_zip(build(&[good])).unwrap()))) == [("big".to_owned(), content)]
+    );
+}
+
+#[test]
 fn a_listing_of_every_kind() {
     let mut tree = Tree::new();
     let mut insert = |name: &str, entry: Entry| tree.insert(path(name), entry).unwrap();
