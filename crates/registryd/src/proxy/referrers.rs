@@ -34,12 +34,9 @@ impl Proxy {
                 .referrers(cx, subject)
                 .await
         };
-        let list = match tokio::time::timeout(PATIENCE, list).await {
-            Ok(list) => list,
-            Err(_) => {
-                tracing::warn!(%repository, %subject, "no list of referrers in {PATIENCE:?}");
-                return Vec::new();
-            }
+        let Ok(list) = tokio::time::timeout(PATIENCE, list).await else {
+            tracing::warn!(%repository, %subject, "no list of referrers in {PATIENCE:?}");
+            return Vec::new();
         };
         let list = list.or_else(|error| match error.class() {
             Class::NotFound | Class::Denied => Ok(Vec::new()),

@@ -83,6 +83,36 @@ async fn two_thousand_idle_connections_are_borne() {
     assert!(server.peak() < MOST_IDLE, "{} MiB", server.peak());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_stop_to_read_hold_little_memory() {
+    allow_files();
+    let directory = tempfile::tempdir().unwrap();
+    let server = Process::start(directory.path());
+    let http = client();
+    let content: Vec<u8> = (0..16_u32 << 20).map(|n| (n % 251) as u8).collect();
+    let url = push_blob(&http, &server, &content).await;
+    let path = url.split_once("/v2/").unwrap().1;
+    let head = format!("GET /v2/{path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let stopped = stream::iter(0..200).map(|_| async {
+        let mut wire = TcpStream::connect(server.address).await.unwrap();
+        wire.write_all(head.as_bytes()).await.unwrap();
+        let mut begin = vec![0; 256 << 10];
+        wire.read_exact(&mut begin).await.unwrap();
+        (wire, begin)
+    });
+    let mut stopped: Vec<_> = stopped.buffer_unordered(20).collect().await;
+    // Others are served, and so is who goes on.
+    let found = http.get(&url).send().await.unwrap().bytes().await.unwrap();
+    assert!(found == content);
+    let (mut wire, mut all) = stopped.pop().unwrap();
+    let start = all.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+    while all.len() < start + content.len() {
+        assert_ne!(wire.read_buf(&mut all).await.unwrap(), 0);
+    }
+    assert!(all[start..] == content);
+    assert!(server.peak() < MOST_IDLE, "{} MiB", server.peak());
+}
+
 /// Bodies that are refused, each in its way.
 fn manifests() -> Vec<(u16, String)> {
     let annotations: Vec<String> = (0..300_000).map(|n| format!("\"{n}\":\"\"")).collect();

@@ -36,6 +36,7 @@ pub struct FsStorage {
 struct Inner {
     root: PathBuf,
     durability: Durability,
+    room: read::Room,
 }
 
 /// What an acknowledged write survives. Closed: there is nothing in between.
@@ -66,6 +67,7 @@ impl FsStorage {
         let inner = Inner {
             root: root.into(),
             durability,
+            room: read::Room::default(),
         };
         inner.prepare()?;
         Ok(Self {
@@ -244,7 +246,9 @@ impl Storage for FsStorage {
     async fn open(&self, key: &Key, range: Range<u64>) -> Result<Option<Object>> {
         let path = self.inner.path(key);
         let opened = self
-            .run("read", key, move |_| read::open(&path, range))
+            .run("read", key, move |inner| {
+                read::open(&path, range, &inner.room)
+            })
             .await?;
         Ok(opened.map(|(meta, opened)| Object {
             meta,

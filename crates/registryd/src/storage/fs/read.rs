@@ -4,6 +4,7 @@ use std::{
     ops::Range,
     path::Path,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -16,13 +17,29 @@ use futures_util::{
 };
 use ocicore::{BoxStream, Cx, Error, Result};
 use rustix::buffer::spare_capacity;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Meta, is_missing, meta};
 
 /// Bytes that come along with opening, so that a manifest or config takes one step.
 const FIRST: usize = 128 << 10;
 /// Bytes of each further step. They are to be sent before they leave the processor's cache.
-const CHUNK: usize = 256 << 10;
+const LARGE: usize = 256 << 10;
+/// The same while [`ROOM`] is taken.
+const SMALL: usize = 64 << 10;
+/// Large chunks that wait to be sent at most, of all readers, so that many who take nothing do not
+/// hold much memory.
+const ROOM: usize = 32;
+
+/// Where large chunks are counted.
+#[derive(Clone, Debug)]
+pub(super) struct Room(Arc<Semaphore>);
+
+/// A large chunk, which counts until it is sent.
+struct Counted {
+    bytes: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
 
 /// A file that is open at a range, with the first bytes read.
 pub(super) struct Opened {
@@ -33,9 +50,11 @@ pub(super) struct Opened {
 struct Rest {
     file: File,
     range: Range<u64>,
+    room: Room,
 }
 
-/// Reads one chunk ahead of who polls: while one is sent, another thread reads the next.
+/// Reads one chunk ahead of who polls, where there is room: while one is sent, another thread reads
+/// the next.
 struct Ahead {
     next: Option<MaybeDone<BoxFuture<'static, Step>>>,
 }
@@ -43,7 +62,11 @@ struct Ahead {
 /// A chunk, and what is left after it.
 type Step = Result<(Bytes, Option<Rest>)>;
 
-pub(super) fn open(path: &Path, range: Range<u64>) -> io::Result<Option<(Meta, Opened)>> {
+pub(super) fn open(
+    path: &Path,
+    range: Range<u64>,
+    room: &Room,
+) -> io::Result<Option<(Meta, Opened)>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if is_missing(&error) => return Ok(None),
@@ -57,10 +80,23 @@ pub(super) fn open(path: &Path, range: Range<u64>) -> io::Result<Option<(Meta, O
     let mut rest = Rest {
         file,
         range: range.start..range.end.min(meta.size),
+        room: room.clone(),
     };
-    let first = rest.read(FIRST)?;
+    let first = rest.read(FIRST)?.into();
     let rest = (!rest.range.is_empty()).then_some(rest);
     Ok(Some((meta, Opened { first, rest })))
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ROOM)))
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Opened {
@@ -78,7 +114,13 @@ impl Rest {
         async move {
             Cx::default()
                 .blocking(move |_| {
-                    let chunk = self.read(CHUNK)?;
+                    let chunk = match Arc::clone(&self.room.0).try_acquire_owned() {
+                        Ok(room) => Bytes::from_owner(Counted {
+                            bytes: self.read(LARGE)?,
+                            _room: room,
+                        }),
+                        Err(_) => self.read(SMALL)?.into(),
+                    };
                     Ok((chunk, (!self.range.is_empty()).then_some(self)))
                 })
                 .await
@@ -88,7 +130,7 @@ impl Rest {
     }
 
     /// Reads that many bytes, or what is left.
-    fn read(&mut self, most: usize) -> io::Result<Bytes> {
+    fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
         let left = self.range.end.saturating_sub(self.range.start);
         let len = usize::try_from(left).map_or(most, |left| left.min(most));
         let mut chunk = Vec::with_capacity(len);
@@ -104,7 +146,7 @@ impl Rest {
         // A `Vec` may hold more than was asked for.
         chunk.truncate(len);
         self.range.start += len as u64;
-        Ok(chunk.into())
+        Ok(chunk)
     }
 }
 
@@ -130,8 +172,10 @@ impl Stream for Ahead {
             let (chunk, rest) = step?;
             self.next = rest.map(|rest| {
                 let mut next = maybe_done(rest.step());
-                // A future does nothing before its first poll, which here begins to read.
-                let _ = next.poll_unpin(context);
+                if chunk.len() > SMALL {
+                    // A future does nothing before its first poll, which here begins to read.
+                    let _ = next.poll_unpin(context);
+                }
                 next
             });
             Ok(chunk)

@@ -154,7 +154,9 @@ impl Upload for FsUpload {
         let opened = async move {
             let path = data_path(&storage.inner, &id);
             let opened = storage
-                .run("read", &id, move |_| read::open(&path, range))
+                .run("read", &id, move |inner| {
+                    read::open(&path, range, &inner.room)
+                })
                 .await?;
             Ok::<_, Error>(opened.map_or_else(
                 || stream::empty().boxed(),
