@@ -201,6 +201,7 @@ impl Track {
             cpu: self.server.cpu()? - cpu,
             peak: self.server.peak()?,
         };
+        self.server.forget(scale.push)?;
         let large = format!("/v2/bench/app/blobs/{}", http::digest(&content.large));
         let seconds = Http::connect(&self.server.host)?.download(&large, content.large.len())?;
         if !warm_up {

@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -21,6 +21,7 @@ pub(super) struct Contender {
 /// A registry that runs.
 pub(super) struct Running {
     pub(super) host: String,
+    data: PathBuf,
     child: Child,
 }
 
@@ -81,8 +82,8 @@ impl Contender {
     pub(super) fn start(&self, work: &Path) -> Result<Running> {
         let host = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let port = host.rsplit(':').next().unwrap_or_default().to_owned();
-        let (config, data) = (work.join("config.yml"), work.join("data"));
-        let data = data.display().to_string();
+        let (config, folder) = (work.join("config.yml"), work.join("data"));
+        let data = folder.display().to_string();
         let text = format!(
             "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  \
              filesystem: {{rootdirectory: {data}}}\nhttp:\n  addr: {host}\n",
@@ -103,7 +104,11 @@ impl Contender {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| format!("{program}: {error}"))?;
-        let server = Running { host, child };
+        let server = Running {
+            host,
+            data: folder,
+            child,
+        };
         let start = Instant::now();
         while Http::connect(&server.host)
             .and_then(|mut http| http.ping())
@@ -134,6 +139,12 @@ impl Contender {
 }
 
 impl Running {
+    /// Removes blobs of `len` bytes behind its back, so that not all that is pushed fills the
+    /// memory in which its data lies.
+    pub(super) fn forget(&self, len: u64) -> Result<()> {
+        remove_of_size(&self.data, len)
+    }
+
     /// Seconds of processor time so far, user and system.
     pub(super) fn cpu(&self) -> Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
@@ -151,6 +162,19 @@ impl Running {
         let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
         Ok(peak.ok_or("no VmHWM")?.trim().parse::<u64>()? * 1024)
     }
+}
+
+fn remove_of_size(folder: &Path, len: u64) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        if found.is_dir() {
+            remove_of_size(&entry.path(), len)?;
+        } else if found.len() == len {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Running {
