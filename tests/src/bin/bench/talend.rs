@@ -39,6 +39,8 @@ const JOBS: usize = 50;
 const JOB: u64 = 30 << 20;
 /// Bytes of the jar with a job's own classes.
 const OWN_JAR: usize = 100 << 10;
+/// Bytes of the jar with the routines, which all jobs have.
+const ROUTINES: usize = 400 << 10;
 
 /// What the original does (bin/tcf-package.sh and its manifest's merge, F2 to F12 of its scripts):
 /// unpacks each job, renames, edits, merges; then packs. `$1` is its directory, then come the jobs.
@@ -196,7 +198,7 @@ struct Inputs {
 impl Inputs {
     fn make(folder: &Path, libraries: &Path, jobs: usize, size: u64) -> Result<Self> {
         let dealt = Dealt::deal(libraries, jobs, size)?;
-        let name = format!("jobs-{jobs}-{size}");
+        let name = format!("jobs-{jobs}-{size}-even");
         let to = folder.join(&name);
         if !to.is_dir() {
             eprintln!("making {name}");
@@ -223,7 +225,7 @@ impl Inputs {
         Ok(Self {
             zips,
             changed,
-            bytes: dealt.common_bytes * jobs as u64 + dealt.own_bytes,
+            bytes: size * jobs as u64,
             common: dealt.common_bytes * jobs as u64,
         })
     }
@@ -236,7 +238,7 @@ impl std::fmt::Display for Inputs {
         let common = self.common as f64 * 100.0 / self.bytes as f64;
         write!(
             f,
-            "{jobs} jobs of {each:.1} MiB on average, {common:.0} % of it jars that all have"
+            "{jobs} jobs of {each:.1} MiB, {common:.0} % of it jars that all have"
         )
     }
 }
@@ -245,16 +247,20 @@ fn zip_name(job: usize) -> String {
     format!("Load{job}_0.1.zip")
 }
 
-/// Which jars go to which job, by their index in the archive that they come from.
+/// Which jars go to which job, by their index in the archive that they come from; and what each job
+/// lacks then, which a jar of noise brings: jars shrink no more than that.
 struct Dealt {
     common: Vec<usize>,
     own: Vec<Vec<usize>>,
+    /// Bytes that all jobs have.
     common_bytes: u64,
-    own_bytes: u64,
+    common_lack: usize,
+    own_lack: Vec<usize>,
 }
 
 impl Dealt {
-    /// The largest jars that fit are common; of the rest each goes to the job that has the least.
+    /// Four fifths are common: the largest jars that fit; of the rest each goes to the job that has
+    /// the least.
     fn deal(libraries: &Path, jobs: usize, size: u64) -> Result<Self> {
         let mut archive = zip::ZipArchive::new(fs::File::open(libraries)?)?;
         let mut jars = Vec::new();
@@ -265,28 +271,28 @@ impl Dealt {
             }
         }
         jars.sort_unstable_by(|one, other| other.cmp(one));
-        let mut dealt = Self {
-            common: Vec::new(),
-            own: vec![Vec::new(); jobs],
-            common_bytes: 0,
-            own_bytes: 0,
-        };
-        let mut loads = vec![0; jobs];
-        let own = (OWN_JAR * jobs) as u64;
-        let limit = (size / 5 * jobs as u64).saturating_sub(own);
+        let (mut common, mut own) = (Vec::new(), vec![Vec::new(); jobs]);
+        let common_bytes = size / 5 * 4;
+        let mut common_lack = common_bytes - ROUTINES as u64;
+        let mut own_lack = vec![size - common_bytes - OWN_JAR as u64; jobs];
         for (bytes, index) in jars {
-            let least = (0..jobs).min_by_key(|job| loads[*job]).unwrap_or(0);
-            if dealt.common_bytes + bytes <= size / 5 * 4 {
-                dealt.common_bytes += bytes;
-                dealt.common.push(index);
-            } else if dealt.own_bytes + bytes <= limit && loads[least] + bytes <= size / 2 {
-                dealt.own_bytes += bytes;
-                loads[least] += bytes;
-                dealt.own[least].push(index);
+            let least = (0..jobs).max_by_key(|job| own_lack[*job]).unwrap_or(0);
+            if bytes <= common_lack {
+                common_lack -= bytes;
+                common.push(index);
+            } else if bytes <= own_lack[least] {
+                own_lack[least] -= bytes;
+                own[least].push(index);
             }
         }
-        dealt.own_bytes += own;
-        Ok(dealt)
+        let lacks = own_lack.into_iter().map(usize::try_from);
+        Ok(Self {
+            common,
+            own,
+            common_bytes,
+            common_lack: common_lack.try_into()?,
+            own_lack: lacks.collect::<Result<_, _>>()?,
+        })
     }
 
     /// A job as Studio builds it; its jars are as they are in their archive.
@@ -306,7 +312,11 @@ impl Dealt {
         );
         let info = format!("job={name}\njobVersion=0.1\nproject=GANTRY\n");
         files.insert("jobInfo.properties".to_owned(), info.into());
-        files.insert("lib/routines.jar".to_owned(), noise(0, 400 << 10));
+        files.insert("lib/routines.jar".to_owned(), noise(0, ROUTINES));
+        let common = noise(1 << 32, self.common_lack);
+        files.insert("lib/common-1.0.jar".to_owned(), common);
+        let own = noise(1 << 33 | job as u64, self.own_lack[job]);
+        files.insert(format!("lib/{}-1.0.jar", name.to_lowercase()), own);
         files.insert(format!("{name}/{name}_run.sh"), launcher.into());
         let classes = noise(1 + job as u64 + state * 1000, OWN_JAR);
         files.insert(format!("{name}/{}_0_1.jar", name.to_lowercase()), classes);
