@@ -14,7 +14,7 @@ use self::packed::Packed;
 use crate::{Content, Entry, EntryPath, Error, Kind, Metadata, Result};
 
 /// So many entries are as they are; when there are more, all of them are packed. Unit tests see both.
-const RECENT: usize = if cfg!(test) { 4 } else { 16 << 10 };
+const RECENT: usize = if cfg!(test) { 4 } else { 32 << 10 };
 
 /// An archive as it will be written: paths with metadata and handles to content.
 ///

@@ -87,7 +87,11 @@ pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) 
         plan: Plan::new(tree, settings.mode)?,
         stopped: false,
     });
-    let index = settings.mode.indexed.then(|| Index::new(tree)).transpose()?;
+    let index = settings
+        .mode
+        .indexed
+        .then(|| Index::new(tree))
+        .transpose()?;
     let memory = Arena::new(IN_FLIGHT);
     // Fails early, on this thread, if the level is wrong.
     Encoder::new(settings.codec)?;
