@@ -165,7 +165,7 @@ impl ImageSink for ServerRepository {
             return Ok(Stored::Mounted);
         }
         let task = cx.task("push", Some(descriptor.size()));
-        let content = ocicore::verified(blob.open(0..descriptor.size()), descriptor);
+        let content = ocicore::verified_blob(blob);
         let content = until_cancelled(cx, content)
             .map(move |chunk| {
                 let chunk = chunk?;

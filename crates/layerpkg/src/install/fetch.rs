@@ -10,7 +10,8 @@ use std::{
 use flate2::bufread::MultiGzDecoder;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ocicore::{
-    Cx, Descriptor, Digest, Hasher, Image, Layer, MediaType, Reader, SizeLimits, Task, verified,
+    Cx, Descriptor, Digest, Hasher, Image, Layer, MediaType, Reader, SizeLimits, Task,
+    verified_blob,
 };
 use repack::{Tree, tar};
 
@@ -85,7 +86,7 @@ fn fetch(cx: &Cx, layer: &Layer, directory: &Path, task: &Task) -> Result<Tree> 
     let (digest, limits) = (*descriptor.digest(), SizeLimits::default());
     let _span = tracing::debug_span!("fetch_layer", %digest).entered();
     let packing = packing(descriptor)?;
-    let content = verified(layer.blob().open(0..descriptor.size()), descriptor);
+    let content = verified_blob(&**layer.blob());
     let mut packed = Counted {
         from: Reader::new(cx, content),
         task: task.clone(),
