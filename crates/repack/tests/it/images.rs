@@ -102,9 +102,12 @@ impl<'a> Pulled<'a> {
         let name = format!("{registry}/repack-readers-{}/{of}:{tag}", process::id());
         let (from, to) = (format!("oci:{}", image(images)), format!("docker://{name}"));
         let mut push = Command::new(skopeo);
+        // Else it would push another form of the same layer that it has seen before, even one that the
+        // engine does not know.
         push.args([
             "copy",
             "--insecure-policy",
+            "--preserve-digests",
             "--quiet",
             "--dest-tls-verify=false",
         ]);
