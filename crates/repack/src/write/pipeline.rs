@@ -30,8 +30,12 @@ use crate::{
     },
 };
 
-/// Bytes of results and of jobs in work, all threads together.
-const IN_FLIGHT: usize = 72 << 20;
+/// Bytes of results and of jobs in work, all threads together, and of the tree.
+const MEMORY: usize = 72 << 20;
+/// What is in flight may always be this much, however large the tree is.
+const IN_FLIGHT: usize = 24 << 20;
+/// About what an entry takes in a tree that is packed.
+const ENTRY: usize = 48;
 /// Jobs that may wait to be written, for each thread: many small ones need not fill the memory.
 const AHEAD: usize = 8;
 /// Results of one job that wait, when it has several.
@@ -83,8 +87,10 @@ enum Sent {
 
 /// Writes the tree to `to`, in order.
 pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) -> Result<Totals> {
+    let entries = tree.len().saturating_mul(ENTRY);
+    let in_flight = MEMORY.saturating_sub(entries).max(IN_FLIGHT);
     let plan = Mutex::new(Source {
-        plan: Plan::new(tree, settings.mode)?,
+        plan: Plan::new(tree, settings.mode, in_flight)?,
         stopped: false,
     });
     let index = settings
@@ -92,7 +98,7 @@ pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) 
         .indexed
         .then(|| Index::new(tree))
         .transpose()?;
-    let memory = Arena::new(IN_FLIGHT);
+    let memory = Arena::new(in_flight);
     // Fails early, on this thread, if the level is wrong.
     Encoder::new(settings.codec)?;
     thread::scope(|scope| {

@@ -20,8 +20,6 @@ use crate::{
 const SMALL: u64 = 24 << 10;
 /// Bytes of what is compressed together.
 pub(crate) const GROUP: u64 = 1 << 20;
-/// Bytes, compressed and not, up to which a deflate stream is spliced in memory at once.
-const WHOLE: u64 = 40 << 20;
 
 /// A part of the stream that is made by one thread.
 #[derive(Debug)]
@@ -72,6 +70,8 @@ pub(crate) struct Plan<'t> {
     /// find the content there.
     moved: BTreeMap<EntryPath, EntryPath>,
     mode: Mode,
+    /// Bytes, compressed and not, up to which a deflate stream is spliced in memory at once.
+    whole: u64,
     jobs: VecDeque<Job>,
     glue: Vec<Part>,
     glue_size: u64,
@@ -79,7 +79,8 @@ pub(crate) struct Plan<'t> {
 }
 
 impl<'t> Plan<'t> {
-    pub(crate) fn new(tree: &'t Tree, mode: Mode) -> Result<Self> {
+    /// For somebody with so many bytes of memory, which changes how jobs are done, and not what comes out.
+    pub(crate) fn new(tree: &'t Tree, mode: Mode, memory: usize) -> Result<Self> {
         let mut moved = BTreeMap::new();
         for (path, entry) in tree {
             let Kind::Hardlink(target) = entry.kind else {
@@ -97,6 +98,7 @@ impl<'t> Plan<'t> {
             entries: tree.iter(),
             moved,
             mode,
+            whole: memory as u64 * 5 / 9,
             jobs: VecDeque::new(),
             glue: Vec::new(),
             glue_size: 0,
@@ -183,7 +185,7 @@ impl<'t> Plan<'t> {
             {
                 self.flush(false);
                 self.jobs
-                    .push_back(if size.saturating_add(compressed) <= WHOLE {
+                    .push_back(if size.saturating_add(compressed) <= self.whole {
                         Job::Splice(file)
                     } else {
                         Job::SpliceStream(file)
