@@ -142,9 +142,6 @@ fn server(home: &Home, run: &Path, host: &str, extra: &[&str]) -> Result<Command
     let config = home.at("docker.json");
     home::write(&config, "{}\n")?;
     let mut command = Command::new(tools::path("dockerd")?);
-    // With pigz, which is there for benchmarks, this version may hand a buffer that a process still reads from to
-    // the next layer, and then says that its tar is invalid.
-    command.env("MOBY_DISABLE_PIGZ", "true");
     command.arg("--config-file").arg(config);
     command.arg("--data-root").arg(home.at("docker"));
     command.arg("--exec-root").arg(run.join("exec"));
