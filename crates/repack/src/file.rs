@@ -1,4 +1,11 @@
-use std::{fs::File, io::BufWriter, path::Path};
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    panic,
+    path::Path,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+};
 
 use ocicore::Cx;
 
@@ -6,6 +13,9 @@ use crate::{
     Error, Result, Tree,
     layer::{self, Options, Written},
 };
+
+/// After so many bytes the disk may begin to write.
+const STEP: usize = 16 << 20;
 
 /// Writes a tree as a layer to a file, which is there whole or not at all: a temporary file beside
 /// it is renamed when all content is verified and on disk. What was at `path` before stays there
@@ -48,11 +58,28 @@ pub fn into_layer(
         .tempfile_in(directory)
         // The error itself has the temporary name in it.
         .map_err(|error| Error::file("create a file in", directory)(error.kind().into()))?;
-    let mut writer = BufWriter::with_capacity(256 << 10, temporary.as_file());
-    let written = layer::write(cx, tree, options, &mut writer)?;
-    drop(writer);
+    let file = temporary.as_file();
+    let (sender, receiver) = sync_channel(1);
+    let (written, synced) = thread::scope(|scope| {
+        let syncing = scope.spawn(move || sync(file, &receiver));
+        let to = Synced {
+            file,
+            left: STEP,
+            sync: sender,
+        };
+        let mut writer = BufWriter::with_capacity(256 << 10, to);
+        let written = layer::write(cx, tree, options, &mut writer);
+        drop(writer);
+        let synced = syncing.join();
+        (
+            written,
+            synced.unwrap_or_else(|cause| panic::resume_unwind(cause)),
+        )
+    });
+    let written = written?;
     let failed = |error| Error::file("write", path)(error);
-    temporary.as_file().sync_all().map_err(failed)?;
+    // A fault of the disk is told once only.
+    synced.and_then(|()| file.sync_all()).map_err(failed)?;
     temporary
         .persist(path)
         .map_err(|error| Error::file("rename", path)(error.error))?;
@@ -62,4 +89,32 @@ pub fn into_layer(
             .map_err(|error| Error::file("write", path)(error))?;
     }
     Ok(written)
+}
+
+/// A file that is brought to the disk while it is written, so that little is left to do in the end.
+struct Synced<'f> {
+    file: &'f File,
+    left: usize,
+    sync: SyncSender<()>,
+}
+
+fn sync(file: &File, asked: &Receiver<()>) -> io::Result<()> {
+    asked.iter().try_for_each(|()| file.sync_data())
+}
+
+impl Write for Synced<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.left = self.left.saturating_sub(n);
+        if self.left == 0 {
+            self.left = STEP;
+            // If it is still at the last step, or has failed, this is for later.
+            let _ = self.sync.try_send(());
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }

@@ -49,6 +49,11 @@ impl Arena {
         })
     }
 
+    /// All of its bytes, lent or not.
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+
     /// A part for one job, which must not wait for what others have. Waits until there is room;
     /// none once this is closed. What would never fit has memory of its own.
     pub(crate) fn part(self: &Arc<Self>, bytes: usize) -> Option<Arc<Self>> {

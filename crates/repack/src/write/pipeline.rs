@@ -38,8 +38,10 @@ const IN_FLIGHT: usize = 24 << 20;
 const ENTRY: usize = 48;
 /// Jobs that may wait to be written, for each thread: many small ones need not fill the memory.
 const AHEAD: usize = 8;
-/// Results of one job that wait, when it has several.
-const WAITING: usize = 2;
+/// Results of one job that may wait, when it has several; its memory bounds them, too.
+const WAITING: usize = 64;
+/// Chunks that wait to be hashed.
+const UNHASHED: usize = 4;
 
 /// All that determines the bytes, and how many threads make them.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +124,7 @@ pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) 
             writing.all(&jobs, None).map(|()| None)
         } else {
             // Chunks of one job and of the next may wait here, all of which have their memory.
-            let (raw, received) = sync_channel(2 * WAITING);
+            let (raw, received) = sync_channel(UNHASHED);
             let hashing = scope.spawn(move || hash(&received));
             let result = writing.all(&jobs, Some(&raw)).and_then(|()| {
                 toc = writing.end(settings.codec, &raw)?;
@@ -186,7 +188,7 @@ fn work(
             let next = source.plan.next();
             // Waits with the lock held, so that memory is given in the order of the jobs.
             match next {
-                Ok(Some(job)) => match memory.part(work::need(&job)) {
+                Ok(Some(job)) => match memory.part(work::need(&job, memory.total())) {
                     Some(part) if order.send(receiver).is_ok() => (job, part),
                     _ => return,
                 },

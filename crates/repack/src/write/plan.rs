@@ -280,12 +280,13 @@ impl Job {
         }
     }
 
-    /// Bytes that it needs in memory while it runs and until its result is written.
-    pub(crate) fn cost(&self) -> usize {
+    /// Bytes that it needs in memory while it runs and until its result is written, if there are so many for all jobs.
+    pub(crate) fn cost(&self, in_flight: usize) -> usize {
         let bytes = match self {
             Self::Glue { parts, .. } => parts.iter().map(Part::size).sum::<u64>() * 2,
             Self::Splice(File { content, .. }) => content.size() + content.stored_size(),
-            Self::SpliceStream(_) | Self::Recompress(_) => 8 * GROUP,
+            // The more, the farther it runs ahead of those that are written before.
+            Self::SpliceStream(_) | Self::Recompress(_) => (in_flight as u64 / 3).max(8 * GROUP),
         };
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }

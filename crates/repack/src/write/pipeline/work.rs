@@ -60,8 +60,8 @@ impl Out<'_> {
 }
 
 /// Bytes for all buffers of a job: its content, and what compression adds at most to what does not shrink.
-pub(super) fn need(job: &Job) -> usize {
-    let cost = job.cost();
+pub(super) fn need(job: &Job, in_flight: usize) -> usize {
+    let cost = job.cost(in_flight);
     cost.saturating_add(cost / 64).saturating_add(64 << 10)
 }
 
