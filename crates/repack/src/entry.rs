@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{Content, EntryPath};
 
-/// One entry of a [`Tree`].
+/// One entry of a [`Tree`](crate::Tree).
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// What it is.
