@@ -6,7 +6,7 @@ use super::{
 };
 
 /// Reads a netrc file: `machine HOST login USER password PASSWORD`, `default` for all others.
-/// Values may be in double quotes, `#` begins a comment where a keyword may be, and macros are
+/// Values may be in double quotes, which end on their line; `#` begins a comment where a keyword may be, and macros are
 /// passed over. Of several entries for one host the first counts.
 ///
 /// ```
@@ -24,14 +24,15 @@ pub fn parse(path: &str, text: &str) -> Result<Logins> {
         text,
         at: 0,
         line: 1,
+        unclosed: None,
     };
     let mut found: Vec<Entry> = Vec::new();
+    let fault = |fault, line| Error::Netrc {
+        path: path.to_owned(),
+        line,
+        fault,
+    };
     while let Some(word) = words.next() {
-        let fault = |fault, line| Error::Netrc {
-            path: path.to_owned(),
-            line,
-            fault,
-        };
         let line = words.line;
         let mut value = || {
             words
@@ -64,6 +65,10 @@ pub fn parse(path: &str, text: &str) -> Result<Logins> {
             }
         }
     }
+    // Else a name would be all that follows, passwords included.
+    if let Some(line) = words.unclosed {
+        return Err(fault("expected `\"` at the end of a value in quotes", line));
+    }
     let mut logins = Logins::default();
     for entry in found {
         let Some(login) = entry.login else { continue };
@@ -88,6 +93,8 @@ struct Words<'t> {
     text: &'t str,
     at: usize,
     line: usize,
+    /// Of the first value whose quotes do not end.
+    unclosed: Option<usize>,
 }
 
 impl Words<'_> {
@@ -98,13 +105,15 @@ impl Words<'_> {
         let mut word = String::new();
         if self.peek() == Some('"') {
             self.bump();
-            while let Some(next) = self.bump() {
+            while let Some(next) = self.peek().filter(|&next| next != '\n') {
+                self.bump();
                 match next {
-                    '"' => break,
+                    '"' => return Some(word),
                     '\\' => word.extend(self.bump()),
                     other => word.push(other),
                 }
             }
+            self.unclosed.get_or_insert(self.line);
             return Some(word);
         }
         while let Some(next) = self.peek().filter(|next| !next.is_whitespace()) {
@@ -168,8 +177,13 @@ mod tests {
 
     #[test]
     fn mistakes_have_a_line_and_no_text() {
-        let shown = ["machine", "\nlogin hunter2", "machine a\nhunter2 x"]
-            .map(|text| parse(".netrc", text).unwrap_err().to_string());
+        let shown = [
+            "machine",
+            "\nlogin hunter2",
+            "machine a\nhunter2 x",
+            "\nmachine a login \"me password\nmachine b password hunter2",
+        ]
+        .map(|text| parse(".netrc", text).unwrap_err().to_string());
         insta::assert_snapshot!(shown.join("\n"));
     }
 
