@@ -443,6 +443,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads until the buffer is full or there is no more, so that less than full is the end, checked.
+    pub(crate) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read(&mut buffer[filled..])? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        Ok(filled)
+    }
+
     /// At the end: are all bytes there, and are they the right ones?
     fn check(&self) -> Result<(), Fault> {
         let actual = match &self.state {

@@ -1,9 +1,4 @@
-use std::{
-    collections::BTreeMap,
-    fmt,
-    io::{self, Read},
-    ops::Bound,
-};
+use std::{collections::BTreeMap, fmt, ops::Bound};
 
 use ocicore::Cx;
 
@@ -279,8 +274,12 @@ pub(crate) fn same_content(path: &EntryPath, a: &Content, b: &Content) -> Result
     let (mut left, mut right) = (a.open(), b.open());
     let (mut left_part, mut right_part) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     loop {
-        let n = fill(&mut left, &mut left_part).map_err(|e| a.named(path.as_bytes(), e))?;
-        let m = fill(&mut right, &mut right_part).map_err(|e| b.named(path.as_bytes(), e))?;
+        let n = left
+            .fill(&mut left_part)
+            .map_err(|e| a.named(path.as_bytes(), e))?;
+        let m = right
+            .fill(&mut right_part)
+            .map_err(|e| b.named(path.as_bytes(), e))?;
         if left_part[..n] != right_part[..m] {
             return Ok(false);
         }
@@ -288,17 +287,6 @@ pub(crate) fn same_content(path: &EntryPath, a: &Content, b: &Content) -> Result
             return Ok(true);
         }
     }
-}
-
-fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..])? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    Ok(filled)
 }
 
 /// `log4j.xml` of `a` and `b`: different content.

@@ -232,10 +232,7 @@ impl Tree {
 
     /// The entry at `path`.
     pub fn get(&self, path: &EntryPath) -> Option<Entry> {
-        match self.recent.get(path) {
-            Some(item) => Some(item.entry.clone()),
-            None => self.packed.get(path).map(|item| item.entry),
-        }
+        self.look(path, |item| item.entry.clone())
     }
 
     /// Whether there is an entry at `path`.
@@ -245,27 +242,18 @@ impl Tree {
 
     /// Whether the entry at `path` is a directory; none if there is no entry.
     pub(crate) fn is_dir(&self, path: &EntryPath) -> Option<bool> {
-        match self.recent.get(path) {
-            Some(item) => Some(item.entry.kind.is_dir()),
-            None => self.packed.get(path).map(|item| item.entry.kind.is_dir()),
-        }
+        self.look(path, |item| item.entry.kind.is_dir())
     }
 
     /// Whether it is a directory that only was made for what is in it, so that its metadata are
     /// nobody's.
     pub fn is_implied(&self, path: &EntryPath) -> bool {
-        match self.recent.get(path) {
-            Some(item) => item.implied,
-            None => self.packed.get(path).is_some_and(|item| item.implied),
-        }
+        self.look(path, |item| item.implied) == Some(true)
     }
 
     /// Where the entry at `path` is from, as [`Tree::put`] said.
     pub(crate) fn origin(&self, path: &EntryPath) -> Option<u32> {
-        match self.recent.get(path) {
-            Some(item) => Some(item.origin),
-            None => self.packed.get(path).map(|item| item.origin),
-        }
+        self.look(path, |item| item.origin)
     }
 
     /// The content of a regular file, read into memory up to `limit` bytes and checked.
@@ -350,6 +338,13 @@ impl Tree {
         Items {
             recent: recent.peekable(),
             packed: self.packed.from(start).peekable(),
+        }
+    }
+
+    fn look<T>(&self, path: &EntryPath, at: impl FnOnce(&Item) -> T) -> Option<T> {
+        match self.recent.get(path) {
+            Some(item) => Some(at(item)),
+            None => self.packed.get(path).as_ref().map(at),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, Write},
+    io::{self, Seek, Write},
 };
 
 use ocicore::Task;
@@ -55,7 +55,8 @@ impl Tools {
         let mut reader = content.open();
         let mut hole = false;
         loop {
-            let n = fill(&mut reader, &mut self.buffer)
+            let n = reader
+                .fill(&mut self.buffer)
                 .map_err(|error| content.named(path.as_bytes(), error))?;
             if n > 0 {
                 hole = write_sparse(file, &self.buffer[..n]).map_err(failed)?;
@@ -123,16 +124,4 @@ fn write_sparse(file: &mut File, bytes: &[u8]) -> io::Result<bool> {
         file.write_all(&bytes[from..at])?;
     }
     Ok(hole)
-}
-
-/// Reads until the buffer is full or there is no more, so that less than full is the end, checked.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..])? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    Ok(filled)
 }

@@ -33,8 +33,8 @@ pub(crate) struct Index<'t> {
     tree: &'t Tree,
     /// What is not in the index yet.
     entries: Peekable<tree::Iter<'t>>,
-    /// As the plan has it: the first name of a file has the content.
-    first: BTreeMap<EntryPath, EntryPath>,
+    /// Of the plan: the first name of a file has the content.
+    moved: BTreeMap<EntryPath, EntryPath>,
     /// The file whose content is being written.
     current: Option<Written>,
     json: Json,
@@ -139,15 +139,7 @@ pub(crate) fn footer(toc: u64) -> Vec<u8> {
 }
 
 impl<'t> Index<'t> {
-    pub(crate) fn new(tree: &'t Tree) -> Result<Self> {
-        let mut first: BTreeMap<EntryPath, EntryPath> = BTreeMap::new();
-        for (path, entry) in tree {
-            if let Kind::Hardlink(target) = entry.kind
-                && path < target
-            {
-                first.entry(target).or_insert(path);
-            }
-        }
+    pub(crate) fn new(tree: &'t Tree, moved: BTreeMap<EntryPath, EntryPath>) -> Result<Self> {
         let mut json = Json {
             to: BufWriter::new(SpooledTempFile::new(IN_MEMORY)),
             hasher: Algorithm::Sha256.hasher(),
@@ -159,7 +151,7 @@ impl<'t> Index<'t> {
         Ok(Self {
             tree,
             entries: tree.iter().peekable(),
-            first,
+            moved,
             current: None,
             json,
         })
@@ -241,7 +233,7 @@ impl<'t> Index<'t> {
             Kind::File(_) => (Some(path.clone()), entry),
             _ => (None, entry),
         };
-        let holder = target.map(|target| self.first.get(&target).cloned().unwrap_or(target));
+        let holder = target.map(|target| self.moved.get(&target).cloned().unwrap_or(target));
         match holder {
             Some(holder) if holder != path => Ok(TocEntry {
                 link_name: text(&holder)?,

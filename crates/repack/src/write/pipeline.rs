@@ -91,15 +91,15 @@ enum Sent {
 pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) -> Result<Totals> {
     let entries = tree.len().saturating_mul(ENTRY);
     let in_flight = MEMORY.saturating_sub(entries).max(IN_FLIGHT);
+    let plan = Plan::new(tree, settings.mode, in_flight)?;
+    let index = match settings.mode.indexed {
+        true => Some(Index::new(tree, plan.moved().clone())?),
+        false => None,
+    };
     let plan = Mutex::new(Source {
-        plan: Plan::new(tree, settings.mode, in_flight)?,
+        plan,
         stopped: false,
     });
-    let index = settings
-        .mode
-        .indexed
-        .then(|| Index::new(tree))
-        .transpose()?;
     let memory = Arena::new(in_flight);
     // Fails early, on this thread, if the level is wrong.
     Encoder::new(settings.codec)?;

@@ -106,6 +106,11 @@ impl<'t> Plan<'t> {
         })
     }
 
+    /// The first name of each file whose content is not at its own; a hard link comes before it.
+    pub(crate) fn moved(&self) -> &BTreeMap<EntryPath, EntryPath> {
+        &self.moved
+    }
+
     /// The next job; none at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Job>> {
         loop {

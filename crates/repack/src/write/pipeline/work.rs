@@ -2,11 +2,7 @@
 
 mod stream;
 
-use std::{
-    io::{self, Read},
-    mem,
-    sync::Arc,
-};
+use std::{io, mem, sync::Arc};
 
 use bytes::Bytes;
 use flate2::Crc;
@@ -158,7 +154,8 @@ impl Tools {
         let bytes = Bytes::copy_from_slice(&member[start..end]);
         let content = Content::deflated(Arc::new(bytes), 0, compressed, size, crc);
         let mut reader = content.open();
-        fill(&mut reader, raw)
+        reader
+            .fill(raw)
             .and_then(|_| io::copy(&mut reader, &mut io::sink()))
             .map_err(|error| file.failed(error))?;
         Ok(())
@@ -169,7 +166,7 @@ impl Tools {
         let mut content = file.content.open();
         loop {
             let mut raw = out.buffer(usize::try_from(GROUP).unwrap_or(usize::MAX))?;
-            let n = fill(&mut content, &mut raw).map_err(|error| file.failed(error))?;
+            let n = content.fill(&mut raw).map_err(|error| file.failed(error))?;
             if n == 0 {
                 return Ok(());
             }
@@ -197,16 +194,4 @@ fn too_large(file: &File) -> Error {
         what: format!("entry `{}`", file.path),
         limit: usize::MAX as u64,
     }
-}
-
-/// Reads until the buffer is full or there is no more.
-fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..])? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    Ok(filled)
 }
