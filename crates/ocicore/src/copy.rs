@@ -36,7 +36,7 @@ use serde::{Serialize, Serializer};
 use self::graph::Graph;
 use crate::{
     Blob, BoxStream, Class, Cx, Descriptor, Digest, ImageSource, ImageStore, Name, Place,
-    RawManifest, Repository, Result, Stored, Tag, Task,
+    RawManifest, Repository, Result, SizeLimits, Stored, Tag, Task,
 };
 
 /// What to copy, and what to call it.
@@ -68,6 +68,7 @@ impl Root {
 pub struct Options {
     referrers: Referrers,
     jobs: usize,
+    limits: SizeLimits,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,7 @@ impl Default for Options {
         Self {
             referrers: Referrers::Carried,
             jobs: 6,
+            limits: SizeLimits::default(),
         }
     }
 }
@@ -96,6 +98,13 @@ impl Options {
     /// Reads so many manifests and moves so many blobs at once; 6 by default.
     pub fn with_jobs(mut self, jobs: usize) -> Self {
         self.jobs = jobs.max(1);
+        self
+    }
+
+    /// With other limits; all manifests of a copy together are bounded by
+    /// [`SizeLimits::documents`].
+    pub fn with_limits(mut self, limits: SizeLimits) -> Self {
+        self.limits = limits;
         self
     }
 }
@@ -189,7 +198,9 @@ pub struct Done {
 /// Finds out what has to be copied. Reads from both stores, and writes to none.
 ///
 /// # Errors
-/// The stores'; [`Error::Document`](crate::Error::Document) if a manifest cannot be read.
+/// The stores'; [`Error::Document`](crate::Error::Document) if a manifest cannot be read,
+/// [`Error::Limit`](crate::Error::Limit) if there are more manifests than [`Options::with_limits`]
+/// allows.
 pub async fn plan(
     cx: &Cx,
     source: &dyn ImageSource,

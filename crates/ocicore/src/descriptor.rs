@@ -262,6 +262,19 @@ impl Platform {
         }
     }
 
+    /// With a variant of its architecture, for example `v8`.
+    pub fn with_variant(mut self, variant: impl Into<String>) -> Self {
+        self.variant = Some(variant.into());
+        self
+    }
+
+    /// With a version of its operating system, for example `10.0.20348`: as wanted, it stands for
+    /// all versions that begin with these numbers.
+    pub fn with_os_version(mut self, version: impl Into<String>) -> Self {
+        self.os_version = Some(version.into());
+        self
+    }
+
     /// Linux on this machine's processor: what a container on this machine runs on.
     pub fn host() -> Self {
         let architecture = match std::env::consts::ARCH {
@@ -297,7 +310,8 @@ impl Platform {
 
     /// How well this platform serves a `wanted` one: none if not at all, else lower is better.
     /// An older variant of arm serves a newer one, and `arm64` means `arm64/v8`
-    /// (containerd, platforms/compare.go).
+    /// (containerd, platforms/compare.go). A wanted version of the operating system is served by
+    /// the same one, or one with more numbers behind it; who says none serves all.
     pub fn rank(&self, wanted: &Self) -> Option<u32> {
         if self.os != wanted.os || self.architecture != wanted.architecture {
             return None;
@@ -306,7 +320,7 @@ impl Platform {
             && self
                 .os_version
                 .as_ref()
-                .is_some_and(|ours| !ours.starts_with(version.as_str()))
+                .is_some_and(|ours| !is_version_of(ours, version))
         {
             return None;
         }
@@ -325,6 +339,12 @@ impl Platform {
             _ => None,
         }
     }
+}
+
+/// Whether `ours` is `wanted` or has more numbers behind it.
+fn is_version_of(ours: &str, wanted: &str) -> bool {
+    let rest = ours.strip_prefix(wanted);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 impl FromStr for Platform {
@@ -414,6 +434,25 @@ mod tests {
         ] {
             assert_eq!(p(have).rank(&p(want)), rank, "{have} for {want}");
         }
+        let windows = || Platform::new("windows", "amd64");
+        for (have, want, rank) in [
+            (Some("10.0.20348.2582"), Some("10.0.20348"), Some(0)),
+            (Some("10.0.20348"), Some("10.0.20348"), Some(0)),
+            (Some("10.0.17763.6659"), Some("10.0.20348"), None),
+            (Some("10.0.17763"), Some("10.0.1"), None),
+            (Some("10.0.20348.2582"), None, Some(0)),
+            (None, Some("10.0.20348"), Some(0)),
+        ] {
+            let of = |version: Option<&str>| match version {
+                Some(version) => windows().with_os_version(version),
+                None => windows(),
+            };
+            assert_eq!(of(have).rank(&of(want)), rank, "{have:?} for {want:?}");
+        }
+        assert_eq!(
+            p("linux/arm/v7"),
+            Platform::new("linux", "arm").with_variant("v7")
+        );
         for bad in ["linux", "", "linux/", "linux/arm/v7/x", "li nux/arm"] {
             assert!(bad.parse::<Platform>().is_err());
         }

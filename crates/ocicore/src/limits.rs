@@ -10,6 +10,7 @@
 pub struct SizeLimits {
     manifest: u64,
     config: u64,
+    documents: u64,
     entries: u64,
     unpacked: u64,
 }
@@ -19,6 +20,7 @@ impl Default for SizeLimits {
         Self {
             manifest: 4 << 20,
             config: 16 << 20,
+            documents: 256 << 20,
             entries: 1_000_000,
             unpacked: 64 << 30,
         }
@@ -35,6 +37,13 @@ impl SizeLimits {
     /// Largest config, `index.json` or other document in bytes; 16 MiB.
     pub fn config(&self) -> u64 {
         self.config
+    }
+
+    /// Most bytes of all documents that one operation reads: the manifests of a
+    /// [`copy`](crate::copy), the pages of a list; 256 MiB. Each counts as 1 KiB at least, so that
+    /// this bounds their number, too.
+    pub fn documents(&self) -> u64 {
+        self.documents
     }
 
     /// Most entries of an archive; one million.
@@ -56,6 +65,12 @@ impl SizeLimits {
     /// With another limit for configs and other documents.
     pub fn with_config(mut self, bytes: u64) -> Self {
         self.config = bytes;
+        self
+    }
+
+    /// With another limit for all documents of one operation.
+    pub fn with_documents(mut self, bytes: u64) -> Self {
+        self.documents = bytes;
         self
     }
 

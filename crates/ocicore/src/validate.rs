@@ -127,12 +127,15 @@ pub async fn check(cx: &Cx, source: &dyn ImageSource, name: &Name) -> Result<Rep
         other => other,
     };
     match (root, name) {
-        (Ok(root), _) => walk.manifest(cx, String::new(), &root).await?,
+        (Ok(root), _) => walk.manifest(cx, String::new(), &root, 0).await?,
         (Err(error), Name::Digest(digest)) => walk.fault("root", *digest, unreadable(&error)),
         (Err(error), Name::Tag(_)) => return Err(error),
     }
     Ok(walk.report)
 }
+
+/// Indexes in indexes are followed so deep; real ones have one level, some two.
+const DEEPEST: usize = 32;
 
 struct Walk<'a> {
     source: &'a dyn ImageSource,
@@ -141,7 +144,13 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    async fn manifest(&mut self, cx: &Cx, path: String, descriptor: &Descriptor) -> Result<()> {
+    async fn manifest(
+        &mut self,
+        cx: &Cx,
+        path: String,
+        descriptor: &Descriptor,
+        depth: usize,
+    ) -> Result<()> {
         if !self.seen.insert(*descriptor.digest()) {
             return Ok(());
         }
@@ -155,6 +164,12 @@ impl Walk<'_> {
         } else {
             path
         };
+        // Each level is a level of the stack, too.
+        if depth > DEEPEST {
+            let reason = format!("it is nested in more than {DEEPEST} indexes");
+            self.fault(&at, *descriptor.digest(), FaultKind::Unreadable { reason });
+            return Ok(());
+        }
         let name = Name::Digest(*descriptor.digest());
         let manifest = match self.source.manifest(cx, &name).await {
             Ok(manifest) => manifest,
@@ -195,7 +210,7 @@ impl Walk<'_> {
         }
         for (n, child) in links.manifests.iter().enumerate() {
             let path = format!("{at} > manifest {}", n + 1);
-            Box::pin(self.manifest(cx, path, child)).await?;
+            Box::pin(self.manifest(cx, path, child, depth + 1)).await?;
         }
         Ok(())
     }
@@ -341,6 +356,26 @@ mod tests {
         let report = check(&cx, &layout, &name).await.unwrap();
         let faults: Vec<_> = report.faults.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(faults.join("\n"));
+    }
+
+    #[tokio::test]
+    async fn indexes_in_indexes_end() {
+        let (cx, store) = (Cx::default(), crate::Memory::default());
+        let mut below: Vec<Descriptor> = Vec::new();
+        for _ in 0..10_000 {
+            let json = serde_json::json!({"schemaVersion": 2, "manifests": below});
+            let raw = RawManifest::new(crate::MediaType::OCI_INDEX, json.to_string());
+            store.put_manifest(&cx, &raw, Place::Child).await.unwrap();
+            below = vec![raw.descriptor().clone()];
+        }
+        let root = Name::Digest(*below[0].digest());
+        let report = check(&cx, &store, &root).await.unwrap();
+        assert_eq!((report.manifests, report.faults.len()), (33, 1));
+        let fault = report.faults[0].to_string();
+        assert!(
+            fault.ends_with("cannot be read: it is nested in more than 32 indexes"),
+            "{fault}"
+        );
     }
 
     #[tokio::test]

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{Options, Referrers, Step};
-use crate::{Cx, Descriptor, Digest, ImageSource, Links, Name, RawManifest, Result, Tag};
+use crate::{Cx, Descriptor, Digest, Error, ImageSource, Links, Name, RawManifest, Result, Tag};
+
+/// What a manifest, and what an entry of a list of referrers, takes in memory at least, in bytes.
+const SMALLEST_MANIFEST: u64 = 1 << 10;
+const REFERRER: u64 = 256;
 
 /// Manifests by their digests.
 #[derive(Debug, Default)]
@@ -37,12 +41,13 @@ impl Graph {
         options: &Options,
     ) -> Result<Self> {
         let mut graph = Self::default();
+        let mut room = options.limits.documents();
         // Futures of named functions, collected before they run, as in `run`.
         let mut reads = Vec::new();
         for root in roots {
             reads.push(Node::of(cx, source, root.clone(), options.referrers));
         }
-        let mut nodes = at_once(reads, options).await?;
+        let mut nodes = at_once(reads, options, &mut room).await?;
         while !nodes.is_empty() {
             let mut below = BTreeSet::new();
             for node in nodes {
@@ -54,7 +59,7 @@ impl Graph {
             for digest in below {
                 reads.push(Node::read(cx, source, digest, options.referrers));
             }
-            nodes = at_once(reads, options).await?;
+            nodes = at_once(reads, options, &mut room).await?;
         }
         Ok(graph)
     }
@@ -145,6 +150,12 @@ impl Node {
         all.map(|descriptor| *descriptor.digest())
     }
 
+    /// How much it counts against the limit of all manifests.
+    fn cost(&self) -> u64 {
+        let manifest = self.manifest.descriptor().size().max(SMALLEST_MANIFEST);
+        manifest + REFERRER * self.referrers.len() as u64
+    }
+
     /// Configs and layers, but for those whose owner forbids to distribute them and says where
     /// they are.
     fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
@@ -154,13 +165,23 @@ impl Node {
     }
 }
 
-/// As many at once as blobs are moved.
-async fn at_once<T>(
-    reads: Vec<impl Future<Output = Result<T>>>,
+/// As many at once as blobs are moved, as long as there is room for them: how many manifests there
+/// are is for the source to say.
+async fn at_once(
+    reads: Vec<impl Future<Output = Result<Node>>>,
     options: &Options,
-) -> Result<Vec<T>> {
-    let reads = stream::iter(reads).buffer_unordered(options.jobs);
-    reads.try_collect().await
+    room: &mut u64,
+) -> Result<Vec<Node>> {
+    let mut reads = stream::iter(reads).buffer_unordered(options.jobs);
+    let mut nodes = Vec::new();
+    while let Some(node) = reads.try_next().await? {
+        *room = room.checked_sub(node.cost()).ok_or_else(|| Error::Limit {
+            what: "the sum of all manifests of a copy".to_owned(),
+            limit: options.limits.documents(),
+        })?;
+        nodes.push(node);
+    }
+    Ok(nodes)
 }
 
 #[cfg(test)]
@@ -176,7 +197,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Blob, BoxStream, ImageSink, MediaType, Memory, Place,
+        Blob, BoxStream, Class, ImageSink, MediaType, Memory, Place, SizeLimits,
         conformance::Fixture,
         copy::{Root, plan},
     };
@@ -248,5 +269,35 @@ mod tests {
         let plan = plan(&cx, &from, &to, &[root], &options).await.unwrap();
         assert_eq!(plan.manifests().count(), 10_000);
         assert_eq!(plan.manifests().last(), below.first());
+    }
+
+    #[tokio::test]
+    async fn manifests_are_bounded() {
+        let (cx, from, to) = (Cx::default(), Memory::default(), Memory::default());
+        let put = async |manifests: &[Descriptor], note: usize| {
+            let json = json!({"schemaVersion": 2, "manifests": manifests, "note": note});
+            let raw = RawManifest::new(MediaType::OCI_INDEX, json.to_string());
+            from.put_manifest(&cx, &raw, Place::Child).await.unwrap();
+            raw.descriptor().clone()
+        };
+        let mut below = Vec::new();
+        for note in 0..10 {
+            below.push(put(&[], note).await);
+        }
+        let root = Root::same(Name::Digest(*put(&below, 0).await.digest()));
+        let plan = async |documents: u64| {
+            let options = Options::default()
+                .with_limits(SizeLimits::default().with_documents(documents))
+                .with_jobs(1);
+            plan(&cx, &from, &to, std::slice::from_ref(&root), &options).await
+        };
+        // The index is larger than what a manifest counts as at least.
+        assert_eq!(plan(16 << 10).await.unwrap().manifests().count(), 11);
+        let error = plan(10 << 10).await.unwrap_err();
+        assert_eq!(error.class(), Class::Exhausted);
+        assert_eq!(
+            error.to_string(),
+            "the sum of all manifests of a copy is larger than the limit of 10240 bytes"
+        );
     }
 }
