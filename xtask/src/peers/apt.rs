@@ -45,11 +45,13 @@ const PACKAGES: &[(&str, &str)] = &[
     ("rsync", "rsync"),
     ("runc", "runc"),
     ("skopeo", "skopeo"),
+    ("strace", "strace"),
     ("tar", "tar"),
     ("umoci", "umoci"),
     ("unzip", "unzip"),
     ("wrk", "wrk"),
     ("zip", "zip"),
+    ("zstd", "zstd"),
 ];
 
 /// Whether this is a Debian machine and we may install on it.

@@ -106,6 +106,12 @@ const TOOLS: &[Tool] = &[
         prints: "skopeo version",
     },
     Tool {
+        key: "STRACE",
+        program: "strace",
+        args: &["--version"],
+        prints: "strace -- version",
+    },
+    Tool {
         key: "UMOCI",
         program: "umoci",
         args: &["--version"],
@@ -128,6 +134,12 @@ const TOOLS: &[Tool] = &[
         program: "zip",
         args: &["-v"],
         prints: "Info-ZIP",
+    },
+    Tool {
+        key: "ZSTD",
+        program: "zstd",
+        args: &["--version"],
+        prints: "Zstandard",
     },
 ];
 
