@@ -1,12 +1,24 @@
-//! Turns a zip into an image layer and says what came out and how long it took:
-//! `zip2layer IN.zip OUT.tar.gz [--estargz] [--recompress] [--level N] [--threads N] [--mode GLOB=MODE]…`
+//! Turns a zip into an image layer, and says what came out and how long it took:
+//!
+//! ```text
+//! cargo run --release -p repack --example zip2layer -- IN.zip OUT.tar.gz \
+//!     [--estargz] [--recompress] [--level N] [--threads N] [--mode GLOB=MODE]…
+//! ```
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
+#![expect(clippy::print_stderr, reason = "it is a program")]
 
-use std::{env, error::Error, process::ExitCode, time::Instant};
+use std::{
+    env,
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+    time::Instant,
+};
 
-use ocicore::SizeLimits;
-use repack::{Cx, Pattern, into_layer, layer, zip};
+use repack::{Cx, Pattern, SizeLimits, into_layer, layer, zip};
+
+const USAGE: &str = "usage: zip2layer IN.zip OUT.tar.gz [--estargz] [--recompress] [--level N] [--threads N] \
+                     [--mode GLOB=MODE]…";
 
 #[derive(Default)]
 struct Arguments {
@@ -16,7 +28,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    match run(env::args().skip(1), &mut io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let mut at: Option<&dyn Error> = Some(&*error);
@@ -31,34 +43,52 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    let arguments = parse(env::args().skip(1))?;
+/// Does what `arguments` say, and writes to `out` what came out.
+pub(crate) fn run(
+    arguments: impl Iterator<Item = String>,
+    out: &mut dyn Write,
+) -> Result<(), Box<dyn Error>> {
+    let arguments = parse(arguments)?;
     let [input, output] = &arguments.files[..] else {
-        return Err("usage: zip2layer IN.zip OUT.tar.gz [--mode GLOB=MODE]…".into());
+        return Err(USAGE.into());
     };
     let cx = Cx::default();
     let start = Instant::now();
     let mut tree = zip::open(&cx, input, &SizeLimits::default())?;
     for (pattern, mode) in &arguments.modes {
-        tree.set_mode(pattern, *mode);
+        if tree.set_mode(pattern, *mode) == 0 {
+            return Err(format!("`{pattern}` matches no file of `{input}`").into());
+        }
     }
     let indexed = start.elapsed();
     let written = into_layer(&cx, &tree, &arguments.options, output)?;
-    println!("digest   {}", written.digest);
-    println!("diff_id  {}", written.diff_id);
-    println!("size     {} of {}", written.size, written.unpacked_size);
-    println!("entries  {}", tree.len());
-    println!(
+    writeln!(out, "digest   {}", written.digest)?;
+    writeln!(out, "diff_id  {}", written.diff_id)?;
+    writeln!(
+        out,
+        "size     {} of {}",
+        written.size, written.unpacked_size
+    )?;
+    for (key, value) in &written.annotations {
+        writeln!(out, "annotate {key}={value}")?;
+    }
+    writeln!(out, "entries  {}", tree.len())?;
+    writeln!(
+        out,
         "time     {:.3?}, of which index {indexed:.3?}",
         start.elapsed()
-    );
+    )?;
     Ok(())
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn Error>> {
     let mut parsed = Arguments::default();
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or(format!("`{argument}` needs a value"))
+        };
         let options = parsed.options.clone();
         match argument.as_str() {
             "--estargz" => {
@@ -71,9 +101,16 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<d
             "--threads" => parsed.options = options.with_threads(value()?.parse()?),
             "--mode" => {
                 let rule = value()?;
-                let (pattern, mode) = rule.split_once('=').ok_or("a mode is GLOB=MODE")?;
-                let mode = u32::from_str_radix(mode, 8)?;
+                let of_rule = || format!("`{rule}` is not GLOB=MODE, as in `**/*.sh=755`");
+                let (pattern, mode) = rule.split_once('=').ok_or_else(of_rule)?;
+                let mode = u32::from_str_radix(mode, 8)
+                    .ok()
+                    .filter(|mode| *mode <= 0o7777);
+                let mode = mode.ok_or_else(of_rule)?;
                 parsed.modes.push((pattern.parse()?, mode));
+            }
+            option if option.starts_with("--") => {
+                return Err(format!("`{option}` is no option; {USAGE}").into());
             }
             _ => parsed.files.push(argument),
         }

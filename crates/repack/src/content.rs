@@ -285,16 +285,20 @@ impl Content {
     pub(crate) fn refused(&self, name: &[u8], fault: Fault) -> Error {
         Error::Entry {
             path: crate::error::printable(name),
-            offset: self.offset(),
+            offset: self.place().unwrap_or(0),
             fault,
         }
     }
 
-    /// Where it lies in its archive; 0 for memory.
-    pub(crate) fn offset(&self) -> u64 {
+    /// Where it lies in its archive; none for memory and files of their own.
+    pub(crate) fn place(&self) -> Option<u64> {
         match &self.0 {
-            Repr::Bytes(_) => 0,
-            Repr::Stored { offset, .. } | Repr::Deflated { offset, .. } => *offset,
+            Repr::Bytes(_)
+            | Repr::Stored {
+                source: Source::OnDisk { .. },
+                ..
+            } => None,
+            Repr::Stored { offset, .. } | Repr::Deflated { offset, .. } => Some(*offset),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ops::Bound};
 
-use crate::{Entry, EntryPath, Error, Kind, Mtime, Pattern, Result, Tree};
+use crate::{Entry, EntryPath, Error, Kind, Mtime, Pattern, Result, Tree, tree::Item};
 
 impl Tree {
     /// Sets the mode of all entries but directories and symbolic links that match; returns how
@@ -23,6 +23,20 @@ impl Tree {
             |path, kind| kind.is_dir() && pattern.matches(path),
             |metadata| metadata.mode = mode & 0o7777,
         )
+    }
+
+    /// Clears setuid, setgid and sticky of all entries that match; returns how many had one of them. Zips lose them
+    /// when they are indexed, tars do not, since layers of base images need them.
+    pub fn clear_special_bits(&mut self, pattern: &Pattern) -> usize {
+        const SPECIAL: u32 = 0o7000;
+        let mut count = 0;
+        self.for_each_metadata(|path, _, metadata| {
+            if metadata.mode & SPECIAL != 0 && pattern.matches(path) {
+                metadata.mode &= !SPECIAL;
+                count += 1;
+            }
+        });
+        count
     }
 
     /// Sets user and group of all entries that match; returns how many there are.
@@ -124,31 +138,49 @@ impl Tree {
     /// Splits into several trees: `layer` says for each entry that is not a directory into which,
     /// counted from 0. The directories above it go with it; directories without entries go where
     /// `layer` says, and a hard link goes where its target goes.
+    ///
+    /// If `layer` looks at the path only, a change in one part leaves the layers of the others as they are.
+    ///
+    /// ```
+    /// use repack::{Entry, Pattern, Tree};
+    ///
+    /// let mut tree = Tree::new();
+    /// tree.insert("lib/log4j.jar".parse()?, Entry::file(""))?;
+    /// tree.insert("job/run.sh".parse()?, Entry::file("java Job\n"))?;
+    /// let lib: Pattern = "lib/**".parse()?;
+    /// let layers = tree.split(|path, _| if lib.matches(path) { 0 } else { 1 })?;
+    /// assert!(layers[0].contains(&"lib/log4j.jar".parse()?));
+    /// assert!(layers[1].contains(&"job/run.sh".parse()?));
+    /// # Ok::<(), repack::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// None of a tree that is whole; those of [`Tree::insert`] in principle.
     pub fn split(self, mut layer: impl FnMut(&EntryPath, &Entry) -> usize) -> Result<Vec<Self>> {
         let mut trees: Vec<Self> = Vec::new();
-        let mut place = |path: EntryPath, entry: Entry| -> Result<()> {
-            let asked = match &entry.kind {
+        let mut place = |path: EntryPath, item: Item| -> Result<()> {
+            let asked = match &item.entry.kind {
                 Kind::Hardlink(target) => match self.get(target) {
                     Some(entry) => layer(target, &entry),
-                    None => layer(&path, &entry),
+                    None => layer(&path, &item.entry),
                 },
-                _ => layer(&path, &entry),
+                _ => layer(&path, &item.entry),
             };
             if trees.len() <= asked {
                 trees.resize_with(asked + 1, Self::default);
             }
             for above in path.ancestors() {
                 if !trees[asked].contains(&above)
-                    && let Some(entry) = self.get(&above)
+                    && let Some(item) = self.item(&above)
                 {
-                    trees[asked].insert(above, entry)?;
+                    trees[asked].put(above, item)?;
                 }
             }
-            trees[asked].insert(path, entry).map(drop)
+            trees[asked].put(path, item).map(drop)
         };
-        for (path, entry) in &self {
-            if !entry.kind.is_dir() || self.under(&path).next().is_none() {
-                place(path, entry)?;
+        for (path, item) in self.items(Bound::Unbounded) {
+            if !item.entry.kind.is_dir() || self.under(&path).next().is_none() {
+                place(path, item)?;
             }
         }
         Ok(trees)
@@ -251,6 +283,13 @@ mod tests {
                 "run.sh 755"
             ]
         );
+        for (name, mode) in [("a", 0o1777), ("run.sh", 0o6755)] {
+            tree.metadata_mut(&path(name)).unwrap().mode = mode;
+        }
+        assert_eq!(tree.clear_special_bits(&"a/**".parse().unwrap()), 0);
+        assert_eq!(tree.clear_special_bits(&Pattern::all()), 2);
+        let mode = |name: &str| tree.get(&path(name)).unwrap().metadata.mode;
+        assert_eq!([mode("a"), mode("run.sh")], [0o777, 0o755]);
         assert_eq!(tree.set_owner(&"a/**".parse().unwrap(), 7, 8), 3);
         assert_eq!(tree.set_mtime(&Pattern::all(), Mtime::from_seconds(9)), 5);
         let run = &tree.get(&path("a/run.sh")).unwrap().metadata;
@@ -339,6 +378,8 @@ mod tests {
         assert_eq!(all, ["job job/l lib lib/a.jar", "empty job job/run.sh"]);
         for tree in trees {
             assert_eq!(tree.get(&path("job")).unwrap().metadata.mode, 0o700);
+            assert!(tree.is_implied(&path("lib")) || !tree.contains(&path("lib")));
+            assert!(!tree.is_implied(&path("job")), "somebody gave it a mode");
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::{error::Error as StdError, fmt::Write as _, io, path::PathBuf};
 
-use ocicore::{Cancelled, Class};
+use ocicore::{Cancelled, Class, Digest};
 
 use crate::{Collision, EntryPath, PathFault};
 
@@ -24,8 +24,19 @@ pub enum Error {
     Entry {
         /// Its name.
         path: String,
-        /// Where its header or its content lies, in bytes from the start of the archive.
+        /// Where its header or its content lies, see [`Error::offset`].
         offset: u64,
+        /// The reason.
+        #[source]
+        fault: Fault,
+    },
+    /// No archive of the format that is written can hold an entry.
+    #[error("entry `{path}`{} cannot be written", place(*offset))]
+    Write {
+        /// The entry.
+        path: EntryPath,
+        /// Where it lies in the archive that it is from, see [`Error::offset`].
+        offset: Option<u64>,
         /// The reason.
         #[source]
         fault: Fault,
@@ -35,7 +46,7 @@ pub enum Error {
     Archive {
         /// `zip`, `tar`, `gzip` or `zstd`.
         format: &'static str,
-        /// The parser's own error.
+        /// What is wrong; [`Error::offset`] says where.
         source: Box<dyn StdError + Send + Sync>,
     },
     /// More than a limit of [`SizeLimits`](ocicore::SizeLimits) allows.
@@ -91,6 +102,8 @@ pub enum Error {
         path: EntryPath,
         /// What it names.
         target: EntryPath,
+        /// Where the link lies in its archive, see [`Error::offset`].
+        offset: Option<u64>,
     },
     /// A glob pattern cannot be parsed.
     #[error("`{pattern}` is not a glob pattern")]
@@ -109,26 +122,50 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
     /// A symbolic link would lead out of the directory that is extracted to.
-    #[error("symbolic link `{path}` to `{target}` leads out of the directory")]
+    #[error("symbolic link `{path}`{} to `{target}` leads out of the directory", place(*offset))]
     Escape {
         /// The link.
         path: EntryPath,
         /// Where it points.
         target: String,
+        /// Where the link lies in its archive, see [`Error::offset`].
+        offset: Option<u64>,
     },
     /// Devices are made only when that is asked for.
-    #[error("entry `{path}` is a device, which is not extracted")]
+    #[error("entry `{path}`{} is a device, which is not extracted", place(*offset))]
     Device {
         /// The device.
         path: EntryPath,
+        /// Where it lies in its archive, see [`Error::offset`].
+        offset: Option<u64>,
     },
     /// Two entries are one where cases are not told apart, and that was asked for.
-    #[error("entry `{path}` differs from `{other}` in the case of letters only")]
+    #[error("entry `{path}`{} differs from `{other}` in the case of letters only", place(*offset))]
     Case {
         /// The later one.
         path: EntryPath,
         /// The one before it.
         other: EntryPath,
+        /// Where the later one lies in its archive, see [`Error::offset`].
+        offset: Option<u64>,
+    },
+    /// A layer is not the one that was declared.
+    #[error("{what} of the layer is `{actual}`, declared is `{expected}`")]
+    Digest {
+        /// `digest` or `diff_id`.
+        what: &'static str,
+        /// What was declared.
+        expected: Box<Digest>,
+        /// What it is.
+        actual: Box<Digest>,
+    },
+    /// A layer has another size than was declared.
+    #[error("size of the layer is {actual} bytes, declared is {expected}")]
+    Size {
+        /// What was declared, in bytes.
+        expected: u64,
+        /// What it is, in bytes.
+        actual: u64,
     },
     /// An entry cannot be made on disk.
     #[error("failed to extract `{path}`")]
@@ -248,9 +285,22 @@ pub enum Fault {
     /// Its name cannot be a path.
     #[error(transparent)]
     Name(#[from] PathFault),
+    /// Its name, its target or the name of an attribute is not UTF-8, which the index of eStargz is.
+    #[error("its {0} is not UTF-8, as the index of eStargz must be")]
+    NotText(&'static str),
     /// It lies under another entry that is not a directory.
     #[error("it lies under `{0}`, which is not a directory")]
     NotDirectory(EntryPath),
+    /// With it the archive is over a limit of [`SizeLimits`](ocicore::SizeLimits).
+    #[error("{what} would be {actual}, over the limit of {limit}")]
+    Limit {
+        /// The thing.
+        what: &'static str,
+        /// How large it would be at least, in the unit of the thing.
+        actual: u64,
+        /// The limit, in the unit of the thing.
+        limit: u64,
+    },
     /// It is no directory, and has the name of one that is not empty.
     #[error("its name is that of a directory that is not empty")]
     Directory,
@@ -262,7 +312,11 @@ impl Error {
         match self {
             Self::NotFound { .. } => Class::NotFound,
             Self::Exists { .. } | Self::Collisions { .. } | Self::Case { .. } => Class::Conflict,
-            Self::Limit { .. } => Class::Exhausted,
+            Self::Limit { .. }
+            | Self::Entry {
+                fault: Fault::Limit { .. },
+                ..
+            } => Class::Exhausted,
             Self::Entry {
                 fault: Fault::Encrypted | Fault::Method(_),
                 ..
@@ -277,6 +331,60 @@ impl Error {
             }
             Self::Cancelled => Class::Cancelled,
             _ => Class::Invalid,
+        }
+    }
+
+    /// Where in its archive the cause lies, in bytes from the start: the header or the content of an entry, or
+    /// what is wrong with the archive as a whole. Entries of a compressed tar are counted in what it
+    /// unpacks to. None if the cause is no archive's.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use repack::{Cx, SizeLimits, tar};
+    ///
+    /// let cut = Arc::new(bytes::Bytes::from(vec![b'x'; 100]));
+    /// let error = tar::index(&Cx::default(), cut, &SizeLimits::default()).unwrap_err();
+    /// assert_eq!(error.offset(), Some(0), "where a header should be");
+    /// ```
+    pub fn offset(&self) -> Option<u64> {
+        match self {
+            Self::Entry { offset, .. } => Some(*offset),
+            Self::LinkTarget { offset, .. }
+            | Self::Write { offset, .. }
+            | Self::Escape { offset, .. }
+            | Self::Device { offset, .. }
+            | Self::Case { offset, .. } => *offset,
+            Self::Archive { source, .. } => {
+                source.downcast_ref::<Broken>().map(|broken| broken.offset)
+            }
+            _ => None,
+        }
+    }
+
+    /// `what` is wrong with the archive at `offset`.
+    pub(crate) fn archive(format: &'static str, offset: u64, what: impl Into<String>) -> Self {
+        Self::Archive {
+            format,
+            source: Box::new(Broken {
+                what: what.into(),
+                offset,
+                source: None,
+            }),
+        }
+    }
+
+    /// An error of the archive as a whole, as the cause of `what` is wrong at `offset`.
+    pub(crate) fn within(self, offset: u64, what: impl Into<String>) -> Self {
+        match self {
+            Self::Archive { format, source } => Self::Archive {
+                format,
+                source: Box::new(Broken {
+                    what: what.into(),
+                    offset,
+                    source: Some(source),
+                }),
+            },
+            other => other,
         }
     }
 
@@ -336,6 +444,22 @@ impl From<Error> for io::Error {
         };
         Self::new(kind, error)
     }
+}
+
+/// What is wrong with an archive as a whole, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+struct Broken {
+    what: String,
+    offset: u64,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// For messages, behind the name of an entry.
+fn place(offset: Option<u64>) -> String {
+    offset.map_or_else(String::new, |offset| {
+        format!(" at byte {offset} of its archive")
+    })
 }
 
 fn collision_list(collisions: &[Collision]) -> String {

@@ -16,7 +16,7 @@ mod options;
 mod queue;
 mod staging;
 
-use std::{num::NonZero, path::Path, thread};
+use std::{num::NonZero, ops::Bound, path::Path, thread};
 
 use cap_std::{ambient_authority, fs::Dir};
 use ocicore::Cx;
@@ -68,10 +68,11 @@ pub fn extract(cx: &Cx, tree: &Tree, options: &Options, to: impl AsRef<Path>) ->
 
 /// What can be refused without touching the disk.
 fn check(tree: &Tree, options: &Options) -> Result<()> {
-    for (path, entry) in tree {
-        match entry.kind {
+    for (path, item) in tree.items(Bound::Unbounded) {
+        let offset = item.offset();
+        match item.entry.kind {
             Kind::CharDevice(_) | Kind::BlockDevice(_) if options.devices == Devices::Refused => {
-                return Err(Error::Device { path });
+                return Err(Error::Device { path, offset });
             }
             Kind::Symlink(target)
                 if options.symlinks == Symlinks::Inside && leads_out(&path, &target) =>
@@ -79,10 +80,15 @@ fn check(tree: &Tree, options: &Options) -> Result<()> {
                 return Err(Error::Escape {
                     path,
                     target: crate::error::printable(&target),
+                    offset,
                 });
             }
             Kind::Hardlink(target) if !tree.get(&target).is_some_and(|e| e.kind.is_file()) => {
-                return Err(Error::LinkTarget { path, target });
+                return Err(Error::LinkTarget {
+                    path,
+                    target,
+                    offset,
+                });
             }
             _ => {}
         }
@@ -95,6 +101,7 @@ fn check(tree: &Tree, options: &Options) -> Result<()> {
             .next()
             .map_or(Ok(()), |two| {
                 Err(Error::Case {
+                    offset: tree.offset(&two.second),
                     path: two.second,
                     other: two.first,
                 })

@@ -1,11 +1,13 @@
 //! Trees as image layers (image-spec layer.md).
 
-use std::{collections::BTreeMap, io::Write, num::NonZero, thread};
+use std::{
+    collections::BTreeMap, fs::File, io::Write, num::NonZero, panic, path::Path, sync::Arc, thread,
+};
 
-use ocicore::{Cx, Descriptor, Digest, MediaType};
+use ocicore::{Cx, Descriptor, Digest, MediaType, SizeLimits};
 
 use crate::{
-    Error, Result, Tree,
+    Error, ReadAt, Result, Tree, tar,
     write::{
         codec::Codec,
         estargz,
@@ -13,6 +15,9 @@ use crate::{
         plan::Mode,
     },
 };
+
+/// Bytes that are verified at once.
+const PIECE: usize = 256 << 10;
 
 /// How a layer is written.
 ///
@@ -73,6 +78,129 @@ pub struct Written {
     pub media_type: MediaType,
     /// What its descriptor must say besides: the digest of the index of an eStargz.
     pub annotations: BTreeMap<String, String>,
+}
+
+/// What a manifest says of a layer, and the config of its image.
+///
+/// ```
+/// use std::sync::Arc;
+/// use repack::{Cx, Entry, SizeLimits, Tree, layer};
+///
+/// let (cx, limits) = (Cx::default(), SizeLimits::default());
+/// let mut tree = Tree::new();
+/// tree.insert("hello".parse()?, Entry::file("world"))?;
+/// let mut blob = Vec::new();
+/// let written = layer::write(&cx, &tree, &layer::Options::default(), &mut blob)?;
+///
+/// let declared = layer::Declared::by(&written.descriptor()).with_diff_id(written.diff_id);
+/// let blob = Arc::new(bytes::Bytes::from(blob));
+/// let verified = layer::index(&cx, blob, &declared, &limits)?;
+/// assert_eq!(verified.read(&"hello".parse()?, 10)?, "world");
+/// # Ok::<(), repack::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    digest: Digest,
+    size: u64,
+    diff_id: Option<Digest>,
+}
+
+impl Declared {
+    /// What its descriptor says: digest and size.
+    pub fn by(descriptor: &Descriptor) -> Self {
+        Self {
+            digest: *descriptor.digest(),
+            size: descriptor.size(),
+            diff_id: None,
+        }
+    }
+
+    /// With the digest of the uncompressed tar, which the image's config lists.
+    pub fn with_diff_id(mut self, diff_id: Digest) -> Self {
+        self.diff_id = Some(diff_id);
+        self
+    }
+}
+
+/// Indexes the file of a layer that must be the declared one: its digest, its size and, if it is declared, its
+/// `diff_id` are verified before there is a tree, and so before anything is extracted.
+///
+/// A compressed layer is unpacked into a temporary file, so that what is extracted is what was verified. Of a plain tar
+/// that is the case if nobody writes to the file meanwhile.
+///
+/// # Errors
+/// [`Error::Digest`], [`Error::Size`]; those of [`tar::open`](crate::tar::open).
+pub fn open(
+    cx: &Cx,
+    path: impl AsRef<Path>,
+    declared: &Declared,
+    limits: &SizeLimits,
+) -> Result<Tree> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(Error::file("open", path))?;
+    index(cx, Arc::new(file), declared, limits)
+}
+
+/// As [`open`], of a layer from anywhere.
+///
+/// # Errors
+/// [`Error::Digest`], [`Error::Size`]; those of [`tar::index`](crate::tar::index).
+pub fn index(
+    cx: &Cx,
+    source: Arc<dyn ReadAt>,
+    declared: &Declared,
+    limits: &SizeLimits,
+) -> Result<Tree> {
+    let actual = source
+        .size()
+        .map_err(|error| Error::io("read the layer", error))?;
+    let expected = declared.size;
+    if actual != expected {
+        return Err(Error::Size { expected, actual });
+    }
+    thread::scope(|scope| {
+        let verifying = scope.spawn(|| verify(cx, "digest", &*source, &declared.digest));
+        let tree = tar::index_if(
+            cx,
+            Arc::clone(&source),
+            limits,
+            |unpacked| match &declared.diff_id {
+                Some(diff_id) => verify(cx, "diff_id", unpacked, diff_id),
+                None => Ok(()),
+            },
+        );
+        // That it is another layer says more than what is wrong in it.
+        verifying
+            .join()
+            .unwrap_or_else(|panic| panic::resume_unwind(panic))?;
+        tree
+    })
+}
+
+fn verify(cx: &Cx, what: &'static str, source: &dyn ReadAt, expected: &Digest) -> Result<()> {
+    let failed = |error| Error::io("read the layer", error);
+    let mut left = source.size().map_err(failed)?;
+    let task = cx.task("verify", Some(left));
+    let mut hasher = expected.algorithm().hasher();
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    while left > 0 {
+        let n = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        source.read_exact_at(&mut piece[..n], at).map_err(failed)?;
+        hasher.update(&piece[..n]);
+        at += n as u64;
+        left -= n as u64;
+        task.add(n as u64)?;
+    }
+    let actual = hasher.finish();
+    if actual == *expected {
+        return Ok(());
+    }
+    Err(Error::Digest {
+        what,
+        expected: Box::new(*expected),
+        actual: Box::new(actual),
+    })
 }
 
 impl Options {

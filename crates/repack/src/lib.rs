@@ -62,5 +62,8 @@ pub use path::{EntryPath, PathFault};
 pub use pattern::Pattern;
 #[cfg(unix)]
 pub use source::dir;
-pub use source::{read_at::ReadAt, tar, zip};
+pub use source::{
+    read_at::{ReadAt, Seekable},
+    tar, zip,
+};
 pub use tree::{Iter, Tree};

@@ -53,6 +53,8 @@ pub(crate) struct Item {
     pub(crate) implied: bool,
     /// Where it is from, for whoever merges trees.
     pub(crate) origin: u32,
+    /// Where it lies in its archive, unless its content tells.
+    pub(crate) at: Option<u64>,
 }
 
 impl Tree {
@@ -100,6 +102,8 @@ impl Tree {
         for path in missing {
             let implied = Item {
                 implied: true,
+                // That of what it is made for.
+                at: item.offset(),
                 ..Entry::dir().into()
             };
             self.recent.insert(path, implied);
@@ -235,6 +239,11 @@ impl Tree {
         self.look(path, |item| item.entry.clone())
     }
 
+    /// As [`Tree::get`], with all that the tree knows of it.
+    pub(crate) fn item(&self, path: &EntryPath) -> Option<Item> {
+        self.look(path, Item::clone)
+    }
+
     /// Whether there is an entry at `path`.
     pub fn contains(&self, path: &EntryPath) -> bool {
         self.recent.contains_key(path) || self.packed.contains(path)
@@ -254,6 +263,11 @@ impl Tree {
     /// Where the entry at `path` is from, as [`Tree::put`] said.
     pub(crate) fn origin(&self, path: &EntryPath) -> Option<u32> {
         self.look(path, |item| item.origin)
+    }
+
+    /// Where the entry at `path` lies in its archive; none if it is from none.
+    pub(crate) fn offset(&self, path: &EntryPath) -> Option<u64> {
+        self.look(path, Item::offset).flatten()
     }
 
     /// The content of a regular file, read into memory up to `limit` bytes and checked.
@@ -375,7 +389,15 @@ impl From<Entry> for Item {
             entry,
             implied: false,
             origin: 0,
+            at: None,
         }
+    }
+}
+
+impl Item {
+    /// Where it lies in its archive; none if it is from none.
+    pub(crate) fn offset(&self) -> Option<u64> {
+        self.at.or_else(|| self.entry.content()?.place())
     }
 }
 

@@ -156,12 +156,14 @@ pub(super) fn raw(mode: u32) -> Mode {
 }
 
 fn owner(of: &Metadata) -> io::Result<(Uid, Gid)> {
-    let id = |id: u64| {
+    let id = |what: &str, id: u64| {
         // The highest one means that it stays as it is.
-        let id = u32::try_from(id).ok().filter(|&id| id != u32::MAX);
-        id.ok_or(io::ErrorKind::InvalidInput)
+        let fits = u32::try_from(id).ok().filter(|&id| id != u32::MAX);
+        let text = || format!("no file can have the {what} {id}");
+        fits.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, text()))
     };
-    Ok((Uid::from_raw(id(of.uid)?), Gid::from_raw(id(of.gid)?)))
+    let (uid, gid) = (id("owner", of.uid)?, id("group", of.gid)?);
+    Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
 }
 
 fn times(of: &Metadata) -> Timestamps {

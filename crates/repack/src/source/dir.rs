@@ -1,7 +1,8 @@
 //! Directories as trees.
 
 use std::{
-    fs,
+    collections::{BTreeMap, HashMap},
+    fs, mem,
     os::unix::{
         ffi::OsStrExt,
         fs::{FileTypeExt, MetadataExt},
@@ -10,9 +11,12 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use ocicore::{Cx, SizeLimits, Task};
 
-use crate::{Content, Entry, EntryPath, Error, Fault, Ignore, Kind, Metadata, Mtime, Result, Tree};
+use crate::{
+    Content, Device, Entry, EntryPath, Error, Fault, Ignore, Kind, Metadata, Mtime, Result, Tree,
+};
 
 /// What is taken of a directory.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +35,9 @@ pub enum Attributes {
     ByRule,
     /// From the disk.
     OfDisk,
+    /// All that a tar can hold is from the disk: extended attributes, hard links and devices, too, as a root file
+    /// system needs it. What the user may not read is missing, as some attributes are for all but root.
+    Everything,
 }
 
 impl Options {
@@ -65,8 +72,8 @@ impl Options {
 /// ```
 ///
 /// # Errors
-/// [`Error::File`] for what cannot be read, [`Error::Entry`] for devices, [`Error::Path`],
-/// [`Error::Limit`].
+/// [`Error::File`] for what cannot be read, [`Error::Entry`] for devices unless [`Attributes::Everything`] is
+/// asked for, [`Error::Path`], [`Error::Limit`].
 pub fn open(
     cx: &Cx,
     path: impl AsRef<Path>,
@@ -80,9 +87,11 @@ pub fn open(
         limits,
         tree: Tree::new(),
         unpacked: 0,
+        names: HashMap::new(),
         task: cx.task("index entries", None),
     };
     walking.directory(path, None)?;
+    walking.links()?;
     Ok(walking.tree)
 }
 
@@ -92,6 +101,8 @@ struct Walking<'a> {
     limits: &'a SizeLimits,
     tree: Tree,
     unpacked: u64,
+    /// Of files that have several, by file system and inode.
+    names: HashMap<(u64, u64), Vec<EntryPath>>,
     task: Task,
 }
 
@@ -133,6 +144,16 @@ impl Walking<'_> {
         } else if file_type.is_socket() {
             tracing::warn!(path = %name, "passed over a socket, which no archive can hold");
             return Ok(());
+        } else if self.options.attributes == Attributes::Everything {
+            let device = Device {
+                major: rustix::fs::major(on_disk.rdev()),
+                minor: rustix::fs::minor(on_disk.rdev()),
+            };
+            if file_type.is_char_device() {
+                Kind::CharDevice(device)
+            } else {
+                Kind::BlockDevice(device)
+            }
         } else {
             return Err(Error::Entry {
                 path: name.to_string(),
@@ -142,7 +163,15 @@ impl Walking<'_> {
         };
         let is_dir = kind.is_dir();
         if !ignored {
-            let entry = self.with_metadata(Entry::new(kind), &on_disk);
+            let mut entry = self.with_metadata(Entry::new(kind), &on_disk);
+            if self.options.attributes == Attributes::Everything {
+                entry.metadata.xattrs =
+                    attributes(path).map_err(|error| Error::file("read", path)(error.into()))?;
+                if file_type.is_file() && on_disk.nlink() > 1 {
+                    let inode = (on_disk.dev(), on_disk.ino());
+                    self.names.entry(inode).or_default().push(name.clone());
+                }
+            }
             self.tree.insert(name.clone(), entry)?;
         }
         for (count, limit, what) in [
@@ -162,9 +191,25 @@ impl Walking<'_> {
         Ok(())
     }
 
+    /// Of several names of a file the first in the order of the tree is the file, whichever was found first.
+    fn links(&mut self) -> Result<()> {
+        for mut names in mem::take(&mut self.names).into_values() {
+            names.sort_unstable();
+            let mut names = names.into_iter();
+            let Some(first) = names.next() else { continue };
+            for name in names {
+                let link = Kind::Hardlink(first.clone());
+                let metadata = self.tree.get(&name).map(|entry| entry.metadata);
+                let entry = Entry::new(link).with_metadata(metadata.unwrap_or_default());
+                self.tree.insert(name, entry)?;
+            }
+        }
+        Ok(())
+    }
+
     fn with_metadata(&self, entry: Entry, on_disk: &fs::Metadata) -> Entry {
         match (self.options.attributes, &entry.kind) {
-            (Attributes::OfDisk, _) => entry.with_metadata(Metadata {
+            (Attributes::OfDisk | Attributes::Everything, _) => entry.with_metadata(Metadata {
                 mode: on_disk.mode() & 0o7777,
                 uid: on_disk.uid().into(),
                 gid: on_disk.gid().into(),
@@ -180,4 +225,41 @@ impl Walking<'_> {
             (Attributes::ByRule, _) => entry,
         }
     }
+}
+
+/// The extended attributes of what is there, not of what it may link to; none where the file system has none.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn attributes(path: &Path) -> rustix::io::Result<BTreeMap<Box<[u8]>, Bytes>> {
+    use rustix::{
+        fs::{lgetxattr, llistxattr},
+        io::Errno,
+    };
+
+    // Linux has no longer lists and values (xattr(7)).
+    let mut buffer = vec![0; 64 << 10];
+    let names = match llistxattr(path, &mut buffer[..]) {
+        Ok(len) => buffer[..len].to_vec(),
+        Err(Errno::NOTSUP) => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error),
+    };
+    let mut all = BTreeMap::new();
+    for name in names
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty())
+    {
+        match lgetxattr(path, name, &mut buffer[..]) {
+            Ok(len) => {
+                all.insert(name.into(), Bytes::copy_from_slice(&buffer[..len]));
+            }
+            // Gone meanwhile, or for others only.
+            Err(Errno::NODATA | Errno::PERM | Errno::ACCESS) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn attributes(_: &Path) -> rustix::io::Result<BTreeMap<Box<[u8]>, Bytes>> {
+    Ok(BTreeMap::new())
 }

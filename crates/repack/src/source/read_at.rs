@@ -1,4 +1,9 @@
-use std::{fmt, fs::File, io};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 
@@ -62,18 +67,65 @@ impl ReadAt for Bytes {
     }
 }
 
+/// Whatever can be read and sought, to be read at any place: an archive within another file, or one that is
+/// decrypted on the way. Threads wait for one another; of files and memory they read at the same time, so
+/// that these are better given as they are.
+///
+/// ```
+/// use std::{io::Cursor, sync::Arc};
+/// use repack::{Cx, Seekable, SizeLimits, zip};
+///
+/// # let archive = ::zip::ZipWriter::new(Cursor::new(Vec::new())).finish()?.into_inner();
+/// let source = Arc::new(Seekable::new(Cursor::new(archive)));
+/// let tree = zip::index(&Cx::default(), source, &SizeLimits::default())?;
+/// assert!(tree.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Seekable<R>(Mutex<R>);
+
+impl<R: Read + Seek> Seekable<R> {
+    /// Its place is no longer the caller's.
+    pub fn new(reader: R) -> Self {
+        Self(Mutex::new(reader))
+    }
+
+    /// Each use begins by seeking, so that it does not matter where a panic has left it.
+    fn lock(&self) -> MutexGuard<'_, R> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R: Read + Seek + Send + 'static> ReadAt for Seekable<R> {
+    fn size(&self) -> io::Result<u64> {
+        self.lock().seek(SeekFrom::End(0))
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut reader = self.lock();
+        reader.seek(SeekFrom::Start(offset))?;
+        reader.read_exact(buffer)
+    }
+}
+
+impl<R> fmt::Debug for Seekable<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seekable").finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Cursor, Write};
 
     use super::*;
 
     #[test]
-    fn files_and_memory_are_read_alike() {
+    fn all_sources_are_read_alike() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"hello").unwrap();
         let memory = Bytes::from("hello");
-        for source in [&file as &dyn ReadAt, &memory] {
+        let seekable = Seekable::new(Cursor::new("hello"));
+        for source in [&file as &dyn ReadAt, &memory, &seekable] {
             assert_eq!(source.size().unwrap(), 5);
             let mut buffer = [0; 3];
             source.read_exact_at(&mut buffer, 2).unwrap();

@@ -14,9 +14,10 @@ use ::tar::{EntryType, Header};
 use ocicore::{Cx, SizeLimits};
 
 use self::{pax::Records, spool::Unpacked};
+use super::{UNPACKED, budget::Budget};
 use crate::{
     Content, Entry, EntryPath, Error, Fault, Kind, ReadAt, Result, Tree, error::printable,
-    write::header::padding,
+    tree::Item, write::header::padding,
 };
 
 const BLOCK: u64 = 512;
@@ -40,11 +41,22 @@ pub fn open(cx: &Cx, path: impl AsRef<Path>, limits: &SizeLimits) -> Result<Tree
 /// only the headers are read.
 ///
 /// # Errors
-/// [`Error::Archive`] if it is compressed and damaged or has no end, [`Error::Path`] and
-/// [`Error::Entry`] for everything that is hostile or cannot be read, [`Error::Limit`].
+/// [`Error::Archive`] if it is compressed and damaged or has no end, [`Error::Entry`] for everything
+/// that is hostile, cannot be read, or is over a limit; [`Error::Limit`] if what it unpacks to is.
 pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tree> {
+    index_if(cx, source, limits, |_| Ok(()))
+}
+
+/// As [`index`], if there is nothing against what the archive unpacks to.
+pub(crate) fn index_if(
+    cx: &Cx,
+    source: Arc<dyn ReadAt>,
+    limits: &SizeLimits,
+    accept: impl FnOnce(&dyn ReadAt) -> Result<()>,
+) -> Result<Tree> {
     let _span = tracing::debug_span!("index_tar").entered();
     let unpacked = spool::unpacked(cx, source, limits)?;
+    accept(&*unpacked.source)?;
     let size = unpacked.source.size().map_err(failed)?;
     let mut indexing = Indexing {
         archive: unpacked,
@@ -53,6 +65,7 @@ pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tr
         global: Records::default(),
         entries: 0,
         unpacked: 0,
+        budget: Budget::new(limits),
         limits,
         tree: Tree::new(),
     };
@@ -72,6 +85,7 @@ struct Indexing<'a> {
     global: Records,
     entries: u64,
     unpacked: u64,
+    budget: Budget,
     limits: &'a SizeLimits,
     tree: Tree,
 }
@@ -98,10 +112,8 @@ impl Indexing<'_> {
             let start = self.at;
             let mut block = [0; 512];
             if self.size - start < BLOCK {
-                return Err(Error::Archive {
-                    format: "tar",
-                    source: format!("it ends at byte {start} without a block of zeros").into(),
-                });
+                let what = format!("it ends at byte {start} without a block of zeros");
+                return Err(Error::archive("tar", start, what));
             }
             self.archive
                 .source
@@ -111,19 +123,10 @@ impl Indexing<'_> {
                 if described.is_nothing() {
                     return Ok(false);
                 }
-                return Err(Error::Archive {
-                    format: "tar",
-                    source: format!("it ends at byte {start} after a header for another").into(),
-                });
+                let what = format!("it ends at byte {start} after a header for another");
+                return Err(Error::archive("tar", start, what));
             }
             self.at += BLOCK;
-            self.entries += 1;
-            if self.entries > self.limits.entries() {
-                return Err(Error::Limit {
-                    what: "the number of headers".to_owned(),
-                    limit: self.limits.entries(),
-                });
-            }
             let header = Header::from_byte_slice(&block);
             let refuse = |fault| Error::Entry {
                 path: printable(&header.path_bytes()),
@@ -132,6 +135,14 @@ impl Indexing<'_> {
             };
             if !header::checksum_is_right(&block) {
                 return Err(refuse(Fault::Field("checksum")));
+            }
+            self.entries += 1;
+            if self.entries > self.limits.entries() {
+                return Err(refuse(Fault::Limit {
+                    what: "the number of headers",
+                    actual: self.entries,
+                    limit: self.limits.entries(),
+                }));
             }
             let twice = || refuse(Fault::Twice("header"));
             match header.entry_type() {
@@ -143,7 +154,10 @@ impl Indexing<'_> {
                     }
                 }
                 EntryType::XGlobalHeader => {
-                    let records = Records::parse(&self.extension(header)?)
+                    let content = self.extension(header)?;
+                    // What it replaces counts on: nobody needs that many.
+                    self.budget.take(content.len()).map_err(refuse)?;
+                    let records = Records::parse(&content)
                         .ok_or_else(|| refuse(Fault::Field("PAX header")))?;
                     self.global.update(records);
                 }
@@ -177,10 +191,11 @@ impl Indexing<'_> {
         };
         let size = header::size(header, None).map_err(refuse)?;
         if size > LARGEST_EXTENSION {
-            return Err(Error::Limit {
-                what: format!("the extended header at byte {start}, {size} bytes,"),
+            return Err(refuse(Fault::Limit {
+                what: "the bytes of its extended header",
+                actual: size,
                 limit: LARGEST_EXTENSION,
-            });
+            }));
         }
         let end = self
             .end(self.at, size)
@@ -227,6 +242,10 @@ impl Indexing<'_> {
         let size = header::size(header, pax(b"size")).map_err(refuse)?;
         let mut metadata = header::metadata(header, &pax).map_err(refuse)?;
         metadata.xattrs = local.xattrs();
+        let attributes = metadata.xattrs.iter();
+        let attributes: usize = attributes.map(|(k, v)| k.len() + v.len()).sum();
+        let kept = name.len() + link.len() + attributes;
+        self.budget.take(kept).map_err(refuse)?;
         let named = |error: Error| error.at(&name, start);
         let path = EntryPath::parse_archived(&name).map_err(named)?;
         let mut entry_type = header.entry_type();
@@ -234,6 +253,7 @@ impl Indexing<'_> {
             // So v7 marks directories.
             entry_type = EntryType::Directory;
         }
+        let mut is_sparse = false;
         let kind = match entry_type {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 if entry_type == EntryType::GNUSparse {
@@ -242,17 +262,15 @@ impl Indexing<'_> {
                         return Err(refuse(Fault::Twice("map")));
                     }
                 }
+                is_sparse = sparse.is_some();
                 let content = self.content(size, sparse)?.map_err(refuse)?;
                 self.unpacked = self.unpacked.saturating_add(content.size());
                 if self.unpacked > self.limits.unpacked() {
-                    return Err(Error::Limit {
-                        what: format!(
-                            "the content up to entry `{}`, {} bytes,",
-                            printable(&name),
-                            self.unpacked
-                        ),
+                    return Err(refuse(Fault::Limit {
+                        what: UNPACKED,
+                        actual: self.unpacked,
                         limit: self.limits.unpacked(),
-                    });
+                    }));
                 }
                 Kind::File(content)
             }
@@ -283,8 +301,12 @@ impl Indexing<'_> {
                 Err(refuse(Fault::Kind))
             };
         };
-        let entry = Entry::new(kind).with_metadata(metadata);
-        match self.tree.insert(path, entry).map_err(named)? {
+        let item = Item {
+            // Plain content tells itself.
+            at: (is_sparse || !kind.is_file()).then_some(start),
+            ..Entry::new(kind).with_metadata(metadata).into()
+        };
+        match self.tree.put(path, item).map_err(named)? {
             Some(before) if !(before.kind.is_dir() && is_dir) => Err(refuse(Fault::Duplicate)),
             _ => Ok(()),
         }
@@ -308,7 +330,12 @@ impl Indexing<'_> {
                     }
                     Err(error) => return Err(failed(error)),
                     Ok(Err(fault)) => return Ok(Err(fault)),
-                    Ok(Ok(found)) => found,
+                    Ok(Ok((content, data_end, map))) => {
+                        if let Err(fault) = self.budget.take(map) {
+                            return Ok(Err(fault));
+                        }
+                        (content, data_end)
+                    }
                 }
             }
         };

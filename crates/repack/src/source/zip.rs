@@ -20,7 +20,11 @@ use self::{
     central::{Header, Headers},
     end::Directory,
 };
-use crate::{Content, Entry, Error, Fault, ReadAt, Result, Tree};
+use super::{
+    UNPACKED,
+    budget::{self, Budget},
+};
+use crate::{Content, Entry, Error, Fault, Kind, ReadAt, Result, Tree, tree::Item};
 
 /// Types of files in the upper half of the external attributes (`st_mode`).
 const S_IFMT: u32 = 0o170_000;
@@ -38,10 +42,6 @@ const MADE_ON_UNIX: [u8; 2] = [3, 19];
 const DESCRIPTOR: u64 = 24;
 /// Longest target of a symbolic link on Linux.
 const LONGEST_TARGET: u64 = 4095;
-/// What a central directory may have in bytes for each entry that the limits allow.
-const DIRECTORY_BYTES: u64 = 256;
-/// And on top of that, so that few entries may have long names.
-const LONGEST_HEADER: u64 = 1 << 20;
 
 /// Indexes a zip file; its content is read when the tree is.
 ///
@@ -57,7 +57,7 @@ pub fn open(cx: &Cx, path: impl AsRef<Path>, limits: &SizeLimits) -> Result<Tree
 ///
 /// # Errors
 /// [`Error::Archive`] if there is no central directory, [`Error::Path`] and [`Error::Entry`] for
-/// everything that is hostile or cannot be read, [`Error::Limit`].
+/// everything that is hostile or cannot be read, [`Error::Limit`] if there are too many entries.
 pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tree> {
     let _span = tracing::debug_span!("index_zip").entered();
     let size = source
@@ -70,7 +70,7 @@ pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tr
             limit: limits.entries(),
         });
     }
-    let most = limits.entries().saturating_mul(DIRECTORY_BYTES) + LONGEST_HEADER;
+    let most = budget::most(limits);
     if directory.end - directory.start > most {
         return Err(Error::Limit {
             what: "the central directory".to_owned(),
@@ -83,6 +83,7 @@ pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tr
         locals: local::Archive::new(&*source, size, directory.start),
         runs: Vec::new(),
         unpacked: 0,
+        targets: Budget::new(limits),
         limits,
         tree: Tree::new(),
     };
@@ -103,6 +104,8 @@ struct Indexing<'a> {
     /// Where entries lie, from header to end of data; what lies one behind the other is one run.
     runs: Vec<(u64, u64)>,
     unpacked: u64,
+    /// Targets of symbolic links; the directory itself bounds the names.
+    targets: Budget,
     limits: &'a SizeLimits,
     tree: Tree,
 }
@@ -123,10 +126,11 @@ impl Indexing<'_> {
         }
         self.unpacked = self.unpacked.saturating_add(header.size);
         if self.unpacked > self.limits.unpacked() {
-            return Err(Error::Limit {
-                what: format!("the content up to entry `{path}`, {} bytes,", self.unpacked),
+            return Err(refuse(Fault::Limit {
+                what: UNPACKED,
+                actual: self.unpacked,
                 limit: self.limits.unpacked(),
-            });
+            }));
         }
         let data = local::check(&mut self.locals, header)?;
         match self.runs.last_mut() {
@@ -149,9 +153,16 @@ impl Indexing<'_> {
             }));
         };
         let entry = entry(header, content)?;
+        if let Kind::Symlink(target) = &entry.kind {
+            self.targets.take(target.len()).map_err(refuse)?;
+        }
         // A directory may have been made for what is in it, before it came itself.
         let is_expected = entry.kind.is_dir() && self.tree.is_implied(&path);
-        let before = self.tree.insert(path, entry);
+        let item = Item {
+            at: (!entry.kind.is_file()).then_some(start),
+            ..entry.into()
+        };
+        let before = self.tree.put(path, item);
         match before.map_err(|error| error.at(name, start))? {
             Some(_) if !is_expected => Err(refuse(Fault::Duplicate)),
             _ => Ok(()),
@@ -195,7 +206,10 @@ impl Indexing<'_> {
                 return Ok(header.refuse(Fault::Overlap));
             }
         }
-        Ok(end::refused("it has entries that share bytes"))
+        Ok(end::refused(
+            self.directory.start,
+            "it has entries that share bytes",
+        ))
     }
 }
 

@@ -35,6 +35,7 @@ struct Name<'a> {
 struct Record<'a> {
     implied: bool,
     origin: u32,
+    at: Option<u64>,
     /// Seconds after the entry before.
     seconds: i64,
     nanoseconds: u32,
@@ -209,6 +210,7 @@ impl<'t> Packing<'t> {
         let record = Record {
             implied: item.implied,
             origin: item.origin,
+            at: item.at,
             seconds: seconds.wrapping_sub(self.seconds),
             nanoseconds,
             common: (common != self.common).then(|| common.clone()),
@@ -451,6 +453,7 @@ impl Iterator for Items<'_> {
             entry: Entry { kind, metadata },
             implied: record.implied,
             origin: record.origin,
+            at: record.at,
         };
         Some((path, item))
     }

@@ -214,11 +214,12 @@ mod tests {
                 xattrs: xattrs.into_iter().map(|(k, v)| (k, v.into())).collect(),
             },
         );
-        (kind, metadata, any::<bool>(), any::<u32>()).prop_map(
-            |(kind, metadata, implied, origin)| Item {
+        (kind, metadata, any::<(bool, u32, Option<u64>)>()).prop_map(
+            |(kind, metadata, (implied, origin, at))| Item {
                 entry: Entry { kind, metadata },
                 implied,
                 origin,
+                at,
             },
         )
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tempfile::SpooledTempFile;
 
 use crate::{
-    Entry, EntryPath, Error, Kind, Metadata, Mtime, Result, Tree, tree,
+    Entry, EntryPath, Error, Fault, Kind, Metadata, Mtime, Result, Tree, tree,
     write::header::{self, Type},
 };
 
@@ -194,9 +194,9 @@ impl<'t> Index<'t> {
         };
         let mut start = Vec::new();
         header::append(&mut start, &path, Type::File(size), &metadata).map_err(|fault| {
-            Error::Entry {
-                path: path.to_string(),
-                offset: 0,
+            Error::Write {
+                path: path.clone(),
+                offset: None,
                 fault,
             }
         })?;
@@ -218,13 +218,23 @@ impl<'t> Index<'t> {
         let mut current = self.current.take();
         while let Some((path, entry)) = self.entries.next_if(|(here, _)| Some(here) != path) {
             let written = current.take_if(|written| written.path == path);
-            let entry = self.entry(path, entry, written)?;
+            let entry = self.entry(&path, entry, written);
+            let entry = entry.map_err(|fault| Error::Write {
+                offset: self.tree.offset(&path),
+                path,
+                fault,
+            })?;
             self.json.entry(&entry)?;
         }
         Ok(())
     }
 
-    fn entry(&self, path: EntryPath, entry: Entry, written: Option<Written>) -> Result<TocEntry> {
+    fn entry(
+        &self,
+        path: &EntryPath,
+        entry: Entry,
+        written: Option<Written>,
+    ) -> Result<TocEntry, Fault> {
         let (target, owner) = match &entry.kind {
             Kind::Hardlink(target) => {
                 let owner = self.tree.get(target).unwrap_or_else(|| entry.clone());
@@ -235,11 +245,11 @@ impl<'t> Index<'t> {
         };
         let holder = target.map(|target| self.moved.get(&target).cloned().unwrap_or(target));
         match holder {
-            Some(holder) if holder != path => Ok(TocEntry {
-                link_name: text(&holder)?,
-                ..TocEntry::new(text(&path)?, "hardlink", &owner.metadata)
+            Some(holder) if holder != *path => Ok(TocEntry {
+                link_name: text("name", holder.as_bytes())?,
+                ..TocEntry::new(path, "hardlink", &owner.metadata)?
             }),
-            _ => describe(&path, &owner, written),
+            _ => describe(path, &owner, written),
         }
     }
 }
@@ -268,9 +278,8 @@ fn failed(error: io::Error) -> Error {
     Error::io("write the index", error)
 }
 
-fn describe(path: &EntryPath, entry: &Entry, written: Option<Written>) -> Result<TocEntry> {
-    let name = text(path)?;
-    let new = |kind| TocEntry::new(name.clone(), kind, &entry.metadata);
+fn describe(path: &EntryPath, entry: &Entry, written: Option<Written>) -> Result<TocEntry, Fault> {
+    let new = |kind| TocEntry::new(path, kind, &entry.metadata);
     Ok(match &entry.kind {
         Kind::File(content) => {
             let written = written.map(|written| (written.offset, written.hasher.finish()));
@@ -280,16 +289,17 @@ fn describe(path: &EntryPath, entry: &Entry, written: Option<Written>) -> Result
                 offset: written.map_or(0, |(offset, _)| offset),
                 digest,
                 chunk_digest: digest,
-                ..new("reg")
+                ..new("reg")?
             }
         }
-        Kind::Dir => TocEntry {
-            name: format!("{name}/"),
-            ..new("dir")
-        },
+        Kind::Dir => {
+            let mut dir = new("dir")?;
+            dir.name.push('/');
+            dir
+        }
         Kind::Symlink(target) => TocEntry {
-            link_name: String::from_utf8_lossy(target).into_owned(),
-            ..new("symlink")
+            link_name: text("target", target)?,
+            ..new("symlink")?
         },
         Kind::CharDevice(device) | Kind::BlockDevice(device) => TocEntry {
             dev_major: device.major.into(),
@@ -298,21 +308,21 @@ fn describe(path: &EntryPath, entry: &Entry, written: Option<Written>) -> Result
                 "char"
             } else {
                 "block"
-            })
+            })?
         },
-        Kind::Fifo => new("fifo"),
-        Kind::Hardlink(_) => new("hardlink"),
+        Kind::Fifo => new("fifo")?,
+        Kind::Hardlink(_) => new("hardlink")?,
     })
 }
 
 impl TocEntry {
-    fn new(name: String, kind: &'static str, metadata: &Metadata) -> Self {
+    fn new(path: &EntryPath, kind: &'static str, metadata: &Metadata) -> Result<Self, Fault> {
         let xattrs = metadata.xattrs.iter().map(|(name, value)| {
-            let name = String::from_utf8_lossy(name).into_owned();
-            (name, STANDARD.encode(value))
+            let name = text("name of an attribute", name)?;
+            Ok((name, STANDARD.encode(value)))
         });
-        Self {
-            name,
+        Ok(Self {
+            name: text("name", path.as_bytes())?,
             kind,
             size: 0,
             modified: rfc3339(metadata.mtime),
@@ -323,20 +333,17 @@ impl TocEntry {
             offset: 0,
             dev_major: 0,
             dev_minor: 0,
-            xattrs: xattrs.collect(),
+            xattrs: xattrs.collect::<Result<_, Fault>>()?,
             digest: None,
             chunk_digest: None,
-        }
+        })
     }
 }
 
 /// JSON has no bytes.
-fn text(path: &EntryPath) -> Result<String> {
-    let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| Error::Path {
-        path: path.to_string(),
-        fault: crate::PathFault::Encoding,
-    })
+fn text(what: &'static str, bytes: &[u8]) -> Result<String, Fault> {
+    let text = str::from_utf8(bytes).map_err(|_| Fault::NotText(what))?;
+    Ok(text.to_owned())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]

@@ -57,6 +57,9 @@ pub(crate) fn append(
         Type::Hardlink(target) => target.as_bytes(),
         _ => b"",
     };
+    if matches!(kind, Type::Symlink(_)) && (link.is_empty() || link.contains(&0)) {
+        return Err(Fault::LinkTarget);
+    }
     if link.len() > ustar.linkname.len() {
         pax.add(b"linkpath", link);
     }
@@ -88,6 +91,10 @@ pub(crate) fn append(
         let _ = header.set_device_minor(device.minor);
     }
     for (name, value) in &metadata.xattrs {
+        // A record ends its key with the first of the one, and other readers refuse the other.
+        if name.is_empty() || name.contains(&b'=') || name.contains(&0) {
+            return Err(Fault::Field("name of an attribute"));
+        }
         pax.add(&[b"SCHILY.xattr.", &**name].concat(), value);
     }
     header.set_cksum();

@@ -87,7 +87,12 @@ impl<'t> Plan<'t> {
                 continue;
             };
             if !tree.get(&target).is_some_and(|entry| entry.kind.is_file()) {
-                return Err(Error::LinkTarget { path, target });
+                let offset = tree.offset(&path);
+                return Err(Error::LinkTarget {
+                    path,
+                    target,
+                    offset,
+                });
             }
             if path < target {
                 moved.entry(target).or_insert(path);
@@ -233,9 +238,9 @@ impl<'t> Plan<'t> {
 
     fn header(&mut self, path: &EntryPath, kind: Type<'_>, metadata: &Metadata) -> Result<()> {
         let mut out = Vec::new();
-        header::append(&mut out, path, kind, metadata).map_err(|fault| Error::Entry {
-            path: path.to_string(),
-            offset: 0,
+        header::append(&mut out, path, kind, metadata).map_err(|fault| Error::Write {
+            path: path.clone(),
+            offset: self.tree.offset(path),
             fault,
         })?;
         self.bytes(out);

@@ -111,6 +111,47 @@ fn special_bits_and_owners_only_when_asked_for() {
 }
 
 #[test]
+fn owners_are_given_by_those_who_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tree = Tree::new();
+    for (name, entry) in [
+        ("d/file", Entry::file("x").with_mode(0o6755)),
+        ("d/link", Entry::symlink("file")),
+        ("fifo", Entry::new(Kind::Fifo)),
+    ] {
+        tree.insert(path(name), entry).unwrap();
+    }
+    tree.set_owner(&Pattern::all(), 1234, 5678);
+    let to = dir.path().join("root");
+    // By default whoever extracts is the owner.
+    extract(&Cx::default(), &tree, &options(), &to).unwrap();
+    let owner = |name: &str| {
+        let metadata = to.join(name).symlink_metadata().unwrap();
+        (metadata.uid(), metadata.gid())
+    };
+    let metadata = dir.path().metadata().unwrap();
+    assert_eq!(owner("d/file"), (metadata.uid(), metadata.gid()));
+    let kept = options()
+        .with_owner(Owner::Kept)
+        .with_special_bits(SpecialBits::Kept)
+        .with_existing(Existing::Replaced);
+    match extract(&Cx::default(), &tree, &kept, &to) {
+        Ok(()) => {
+            for name in ["d", "d/file", "d/link", "fifo"] {
+                assert_eq!(owner(name), (1234, 5678), "{name}");
+            }
+            let mode = to.join("d/file").metadata().unwrap().mode();
+            assert_eq!(mode & 0o7777, 0o6755, "which a new owner takes away");
+        }
+        Err(error) => {
+            assert_eq!(error.class(), ocicore::Class::Denied, "{error}");
+            assert_eq!(owner("d/file"), (metadata.uid(), metadata.gid()));
+        }
+    }
+    assert_eq!(names(dir.path()), ["root"]);
+}
+
+#[test]
 fn what_fails_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().join("root");

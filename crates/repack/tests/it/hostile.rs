@@ -42,7 +42,11 @@ pub(crate) fn refused(format: Format, cases: &Cases) -> String {
     for (case, archive) in cases {
         match outcome(format, case, archive) {
             Ok(_) => panic!("{case}: not refused"),
-            Err(error) => writeln!(out, "{case}:\n  {}", chain(&error)).unwrap(),
+            Err(error) => {
+                let place = error.offset().map(|place| format!(" ({place})"));
+                let place = place.unwrap_or_default();
+                writeln!(out, "{case}{place}:\n  {}", chain(&error)).unwrap();
+            }
         }
     }
     out
@@ -93,18 +97,19 @@ fn open(format: Format, path: &Path) -> Result<Tree, Error> {
     }
 }
 
-/// Of an entry and its place, of an entry of the tree, or of the archive as a whole.
+/// Of an entry or of the archive as a whole, and of a place in it. Only how many entries an archive says that it
+/// has is nowhere.
 fn is_typed(error: &Error) -> bool {
-    matches!(
+    let is_known = matches!(
         error,
         Error::Entry { .. }
             | Error::Archive { .. }
-            | Error::Limit { .. }
             | Error::LinkTarget { .. }
             | Error::Escape { .. }
             | Error::Device { .. }
             | Error::Case { .. }
-    )
+    );
+    is_known && error.offset().is_some() || matches!(error, Error::Limit { .. })
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -1,15 +1,17 @@
 //! Tars that lie or attack: each is refused by an error that names the entry.
 
-use std::io::Write as _;
+use std::{io::Write as _, sync::Arc};
 
+use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use repack::Error;
+use ocicore::{Class, SizeLimits};
+use repack::{Cx, Error};
 use tar::EntryType;
 
 use crate::{
     hostile::{self, Cases, Format},
     support::{
-        index_tar,
+        chain, index_tar,
         tar::{build, file, link, member, pax},
         text,
     },
@@ -280,6 +282,7 @@ fn archives_cut_anywhere_cases() -> Cases {
             Error::Archive { format: "tar", .. } | Error::Entry { .. }
         );
         assert!(known, "{len}: {error:?}");
+        assert!(error.offset().is_some_and(|at| at <= len as u64), "{len}");
     }
     let at = |len: usize| tar[..len].to_vec();
     let cases = vec![
@@ -325,4 +328,69 @@ fn compressed_archives_that_are_damaged_cases() -> Cases {
         ("nested", gzip(&good)),
     ];
     cases
+}
+
+/// What would stay in memory, many times larger than the archive if that is compressed.
+#[test]
+fn more_than_the_limits() {
+    let check = |limits: SizeLimits, tar: Vec<u8>| {
+        let source = Arc::new(Bytes::from(tar));
+        let error = repack::tar::index(&Cx::default(), source, &limits).unwrap_err();
+        assert_eq!(error.class(), Class::Exhausted, "{error:?}");
+        chain(&error)
+    };
+    let few = || SizeLimits::default().with_entries(1000);
+    let many = |n: usize, member: &dyn Fn(usize) -> Vec<u8>| {
+        build(&(0..n).map(member).collect::<Vec<_>>())
+    };
+    let long = "d/".repeat(2000);
+    let attribute = "x".repeat(500_000);
+    let map = |n: usize| {
+        let pairs: Vec<_> = (0..60_000).map(|at| format!("{},1", at * 2)).collect();
+        let map = pairs.join(",");
+        let records = [
+            ("GNU.sparse.size", "1000000"),
+            ("GNU.sparse.map", &map),
+            ("path", &n.to_string()),
+        ];
+        [pax(&records), file("x", &[b'x'; 60_000])].concat()
+    };
+    let global = |n: usize| {
+        let content = pax(&[(&format!("key.{n}"), &attribute)])[512..].to_vec();
+        let len = content.iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
+        member("g", EntryType::XGlobalHeader, &content[..len], |_| {})
+    };
+    let messages = [
+        check(
+            few(),
+            many(900, &|n| {
+                [pax(&[("path", &format!("{n:03}/{long}x"))]), file("x", b"")].concat()
+            }),
+        ),
+        check(
+            few(),
+            many(900, &|n| {
+                let target = pax(&[("linkpath", &long)]);
+                [target, link(&n.to_string(), EntryType::Symlink, "x")].concat()
+            }),
+        ),
+        check(
+            few(),
+            many(5, &|n| {
+                let records = [("SCHILY.xattr.user.a", &*attribute)];
+                [pax(&records), file(&n.to_string(), b"")].concat()
+            }),
+        ),
+        check(few(), many(5, &map)),
+        check(few(), many(5, &global)),
+        check(
+            few().with_entries(10),
+            many(20, &|n| file(&n.to_string(), b"")),
+        ),
+        check(
+            few().with_unpacked(100),
+            many(20, &|n| file(&n.to_string(), b"0123456789")),
+        ),
+    ];
+    insta::assert_snapshot!(messages.join("\n"));
 }

@@ -64,7 +64,16 @@ fn names_that_lead_outside_cases() -> Cases {
         .iter()
         .map(|(case, name)| (*case, one(Member::stored(name, b"evil"))));
     let not_utf8 = Member::stored(b"a\xff", b"x").with(|member| member.flags |= 1 << 11);
-    cases.chain([("marked as UTF-8", one(not_utf8))]).collect()
+    let unicode = |name: &[u8]| one(Member::stored("good", b"evil").with_unicode_name(name));
+    cases
+        .chain([
+            ("marked as UTF-8", one(not_utf8)),
+            ("parent by Unicode path", unicode(b"../evil")),
+            ("backslash by Unicode path", unicode(b"a\\b")),
+            ("not UTF-8 by Unicode path", unicode(b"a\xff")),
+            ("another's by Unicode path", unicode(b"first")),
+        ])
+        .collect()
 }
 
 #[test]
@@ -322,7 +331,9 @@ fn archives_cut_anywhere_cases() -> Cases {
     ]);
     for len in 0..zip.len() {
         match index_zip(zip[..len].to_vec()) {
-            Err(Error::Archive { format: "zip", .. }) => {}
+            Err(error @ Error::Archive { format: "zip", .. }) => {
+                assert!(error.offset().is_some_and(|at| at <= len as u64), "{len}");
+            }
             other => panic!("{len}: {other:?}"),
         }
     }
@@ -345,15 +356,23 @@ fn more_than_the_limits() {
     let check = |limits: SizeLimits, zip: Vec<u8>| {
         let source = Arc::new(Bytes::from(zip));
         let error = repack::zip::index(&Cx::default(), source, &limits).unwrap_err();
-        assert!(matches!(error, Error::Limit { .. }), "{error:?}");
+        assert_eq!(error.class(), ocicore::Class::Exhausted, "{error:?}");
         chain(&error)
     };
     let many: Vec<_> = (0..20)
         .map(|n| Member::stored(format!("f{n}"), b"0123456789"))
         .collect();
+    let links: Vec<_> = (0..400)
+        .map(|n| {
+            // Many times smaller in the archive than in memory.
+            Member::deflated(format!("l{n}"), &[b'x'; 4000])
+                .with(|member| member.st_mode = 0o120_777)
+        })
+        .collect();
     let limits = SizeLimits::default;
     let messages = [
         check(limits(), one(huge)),
+        check(limits().with_entries(1000), build(&links)),
         check(limits().with_entries(10), build(&many)),
         check(limits().with_unpacked(100), build(&many)),
     ];

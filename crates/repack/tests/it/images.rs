@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ocicore::conformance::peer::peer;
+use ocicore::{Digest, conformance::peer::peer};
 use repack::Tree;
 
 use crate::{
@@ -82,6 +82,24 @@ fn skopeo_copies_and_unpacks_it() {
             assert!(archive.get(&path(&layer)).is_some(), "{name}: no {layer}");
         },
     );
+}
+
+/// As it is, also what it cannot convert.
+#[test]
+fn skopeo_copies_every_form() {
+    let Some(skopeo) = peer("SKOPEO") else { return };
+    let forms = [Form::Tar, Form::Gzip, Form::Zstd];
+    each(&tree(), &forms, &|name, images, written| {
+        let to = images.with_extension("dir");
+        let (from, into) = (
+            format!("oci:{}", image(images)),
+            format!("dir:{}", to.display()),
+        );
+        said(Command::new(&skopeo).args(["copy", "--insecure-policy", "--quiet", &from, &into]));
+        let layer = written.digest.to_string();
+        let layer = std::fs::read(to.join(&layer["sha256:".len()..])).unwrap();
+        assert_eq!(Digest::of(&layer), written.digest, "{name}");
+    });
 }
 
 /// A name in the registry that no other run has, taken away from the engine in the end.

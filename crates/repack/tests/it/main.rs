@@ -7,6 +7,8 @@ mod dirs;
 mod edits;
 mod errors;
 mod estargz;
+mod everything;
+mod example;
 mod extraction;
 mod golang;
 mod hostile;

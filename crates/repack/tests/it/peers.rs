@@ -13,6 +13,10 @@ use crate::{
     },
 };
 
+/// For Python: an archive into a directory.
+const EXTRACT: &str = "import sys, tarfile\n\
+    tarfile.open(sys.argv[1]).extractall(sys.argv[2])\n";
+
 /// Writes a layer in each form and has it extracted by `extract(layer, into)`.
 fn check(takes: &[Form], extract: &dyn Fn(&Path, &Path)) {
     let dir = tempfile::tempdir().unwrap();
@@ -39,6 +43,40 @@ fn gnu_tar_and_gzip_read_it() {
         }
         let mut command = Command::new(&tar);
         output(command.arg("-xpf").arg(layer).arg("-C").arg(into));
+    });
+}
+
+/// What has no decompressor for Zstandard reads what the real one makes of it.
+#[test]
+fn readers_of_tars_read_it_behind_zstd() {
+    let (Some(zstd), Some(tar), Some(busybox), Some(python)) = (
+        peer("ZSTD"),
+        peer("GNU_TAR"),
+        peer("BUSYBOX_STATIC"),
+        peer("PYTHON3"),
+    ) else {
+        return;
+    };
+    check(&[Form::Zstd], &|layer, into| {
+        let mut command = Command::new(&tar);
+        command.arg(format!("--use-compress-program={zstd}"));
+        output(command.arg("-xpf").arg(layer).arg("-C").arg(into));
+    });
+    let unpacked = |layer: &Path| {
+        let tar = layer.with_extension("unpacked.tar");
+        let mut command = Command::new(&zstd);
+        output(command.args(["-d", "-q", "-f", "-o"]).arg(&tar).arg(layer));
+        tar
+    };
+    check(&[Form::Zstd], &|layer, into| {
+        let mut command = Command::new(&busybox);
+        command.args(["tar", "-xpf"]).arg(unpacked(layer));
+        output(command.arg("-C").arg(into));
+    });
+    check(&[Form::Zstd], &|layer, into| {
+        let mut command = Command::new(&python);
+        command.args(["-W", "ignore", "-c", EXTRACT]);
+        output(command.arg(unpacked(layer)).arg(into));
     });
 }
 
@@ -73,10 +111,8 @@ fn python_reads_it() {
         return;
     };
     check(&[Form::Tar, Form::Gzip], &|layer, into| {
-        let script = "import sys, tarfile\n\
-            tarfile.open(sys.argv[1]).extractall(sys.argv[2])\n";
         let mut command = Command::new(&python);
-        command.args(["-W", "ignore", "-c", script]);
+        command.args(["-W", "ignore", "-c", EXTRACT]);
         output(command.arg(layer).arg(into));
     });
 }

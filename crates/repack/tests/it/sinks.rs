@@ -65,6 +65,11 @@ pub(crate) fn tree() -> Tree {
     tree.insert(path("hard"), Entry::hardlink(path("run.sh")))
         .unwrap();
     tree.set_mtime(&Pattern::all(), Mtime::from_seconds(1_600_000_000));
+    // What only a PAX header can hold.
+    let metadata = tree.metadata_mut(&path("stored.bin")).unwrap();
+    metadata.mtime.nanoseconds = 500_000_000;
+    let value = "of no matter".into();
+    metadata.xattrs.insert((*b"user.origin").into(), value);
     tree
 }
 

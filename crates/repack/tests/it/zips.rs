@@ -89,6 +89,22 @@ fn names_are_utf8_or_cp437() {
 }
 
 #[test]
+fn a_unicode_path_counts_if_it_is_that_of_the_name() {
+    let name = "grün".as_bytes();
+    let zip = build(&[
+        Member::stored(b"gr\x81n", b"").with_unicode_name(name),
+        // Somebody has renamed it since, who did not know of the field.
+        Member::stored("old", b"")
+            .with_unicode_name(b"elsewhere")
+            .with(|member| {
+                member.name = b"new".to_vec();
+            }),
+    ]);
+    let names: Vec<_> = listing(&index_zip(zip).unwrap());
+    assert_eq!(names, ["0644 grün 0 bytes", "0644 new 0 bytes"]);
+}
+
+#[test]
 fn descriptors_zip64_and_prefixes_are_read() {
     let content = text(100_000, 1);
     let wide = |member: &mut Member| member.zip64 = true;

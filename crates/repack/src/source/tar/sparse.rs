@@ -103,14 +103,15 @@ struct Part {
     at: u64,
 }
 
-/// Reads what of the map is not in headers, and returns the content and where the data ends.
-/// So many bytes are `stored` from `at` on; more headers of the old form lie before them.
+/// Reads what of the map is not in headers, and returns the content, where the data ends, and how many bytes of
+/// memory the map takes. So many bytes are `stored` from `at` on; more headers of the old form lie before
+/// them.
 pub(super) fn content(
     described: Described,
     source: &Arc<dyn ReadAt>,
     at: u64,
     stored: u64,
-) -> io::Result<Result<(Content, u64), Fault>> {
+) -> io::Result<Result<(Content, u64, usize), Fault>> {
     let (size, numbers, data, stored) = match described {
         Described::Records { numbers, size } => (size, numbers, at, stored),
         Described::Old {
@@ -150,13 +151,14 @@ pub(super) fn content(
         }
     };
     Ok(parts(&numbers, size, data, stored).map(|parts| {
+        let kept = size_of_val(&*parts);
         let sparse = Sparse {
             source: Arc::clone(source),
             size,
             parts,
         };
         let content = Content::stored(Arc::new(sparse), 0, size, None);
-        (content, data + stored)
+        (content, data + stored, kept)
     }))
 }
 

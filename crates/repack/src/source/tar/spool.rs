@@ -95,7 +95,10 @@ pub(super) fn unpacked(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) ->
                 .window_log_max(27)
                 .map_err(|error| Error::io("decompress", error))?;
             let mut spool = Spool::new(cx, "zstd", limits)?;
-            spool.all(&mut decoder)?;
+            spool.all(&mut decoder).map_err(|error| {
+                let at = decoder.get_ref().count;
+                error.within(at, format!("it is damaged before byte {at}"))
+            })?;
             Ok(plain(Arc::new(spool.finish()?)))
         }
         _ => Ok(plain(source)),

@@ -57,7 +57,10 @@ impl<'a> Headers<'a> {
     pub(super) fn next(&mut self) -> Result<Option<Header<'_>>> {
         if self.left == 0 {
             if self.used < self.buffer.len() || self.at < self.directory.end {
-                return Err(refused("its central directory has more than its entries"));
+                return Err(refused(
+                    self.place(),
+                    "its central directory has more than its entries",
+                ));
             }
             return Ok(None);
         }
@@ -65,6 +68,7 @@ impl<'a> Headers<'a> {
         let fixed = self.fill(CENTRAL)?;
         if !fixed.starts_with(b"PK\x01\x02") {
             return Err(refused(
+                self.place(),
                 "its central directory has something else than headers",
             ));
         }
@@ -82,6 +86,11 @@ impl<'a> Headers<'a> {
         .map(Some)
     }
 
+    /// Where the next header lies.
+    fn place(&self) -> u64 {
+        self.at - (self.buffer.len() - self.used) as u64
+    }
+
     /// At least so many bytes that are not used yet.
     fn fill(&mut self, len: usize) -> Result<&[u8]> {
         if self.buffer.len() - self.used < len {
@@ -91,7 +100,10 @@ impl<'a> Headers<'a> {
             let rest = usize::try_from(self.directory.end - self.at).unwrap_or(usize::MAX);
             let more = (PIECE.max(len) - have).min(rest);
             if have + more < len {
-                return Err(refused("it ends within the central directory"));
+                return Err(refused(
+                    self.place(),
+                    "it ends within the central directory",
+                ));
             }
             self.buffer.resize(have + more, 0);
             self.source

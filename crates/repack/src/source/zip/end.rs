@@ -49,11 +49,11 @@ pub(super) fn find(source: &dyn ReadAt, size: u64) -> Result<Directory> {
     };
     let mut ends = (0..(tail.len() + 1).saturating_sub(END)).filter(is_end);
     let Some(at) = ends.next() else {
-        return Err(refused("it has no end record"));
+        return Err(refused(size, "it has no end record"));
     };
     if ends.next().is_some() {
         // Readers disagree about which one counts.
-        return Err(refused("it has two end records"));
+        return Err(refused(tail_start + at as u64, "it has two end records"));
     }
     let end = &tail[at..];
     let mut end_at = tail_start + at as u64;
@@ -66,22 +66,25 @@ pub(super) fn find(source: &dyn ReadAt, size: u64) -> Result<Directory> {
     let mut declared = None;
     if let Some(zip64) = zip64(source, end_at)? {
         if !agrees(&record, &zip64.record) {
-            return Err(refused("its two end records differ"));
+            return Err(refused(end_at, "its two end records differ"));
         }
         (record, end_at) = (zip64.record, zip64.at);
         declared = Some(zip64.declared);
     }
     if record.disks != [0; 2] || record.counts[0] != record.counts[1] {
-        return Err(refused("it is one of several parts"));
+        return Err(refused(end_at, "it is one of several parts"));
     }
     let start = end_at
         .checked_sub(record.size)
-        .ok_or_else(|| refused("its central directory is larger than the file"))?;
-    let before = start
-        .checked_sub(record.offset)
-        .ok_or_else(|| refused("its central directory is not where the end record says"))?;
+        .ok_or_else(|| refused(end_at, "its central directory is larger than the file"))?;
+    let before = start.checked_sub(record.offset).ok_or_else(|| {
+        refused(
+            end_at,
+            "its central directory is not where the end record says",
+        )
+    })?;
     if declared.is_some_and(|declared| declared.checked_add(before) != Some(end_at)) {
-        return Err(refused(ELSEWHERE));
+        return Err(refused(end_at, ELSEWHERE));
     }
     Ok(Directory {
         count: record.counts[0],
@@ -139,7 +142,7 @@ fn zip64(source: &dyn ReadAt, end: u64) -> Result<Option<Zip64>> {
             }));
         }
     }
-    Err(refused(ELSEWHERE))
+    Err(refused(locator_at, ELSEWHERE))
 }
 
 /// What the old record can say must be the same.
@@ -151,9 +154,7 @@ fn agrees(old: &Record, zip64: &Record) -> bool {
         && says(old.offset, IN_ZIP64.into(), zip64.offset)
 }
 
-pub(super) fn refused(why: impl Into<String>) -> Error {
-    Error::Archive {
-        format: "zip",
-        source: why.into().into(),
-    }
+/// Refuses the whole archive, for what is at `offset`.
+pub(super) fn refused(offset: u64, why: &'static str) -> Error {
+    Error::archive("zip", offset, why)
 }

@@ -71,6 +71,17 @@ impl Member {
         self
     }
 
+    /// With an Info-ZIP Unicode path (APPNOTE.TXT §4.6.9) for the name that it has.
+    pub(crate) fn with_unicode_name(mut self, name: &[u8]) -> Self {
+        self.extra.extend(0x7075_u16.to_le_bytes());
+        let len = u16::try_from(5 + name.len()).unwrap();
+        self.extra.extend(len.to_le_bytes());
+        self.extra.push(1);
+        self.extra.extend(crc32(&self.name).to_le_bytes());
+        self.extra.extend(name);
+        self
+    }
+
     /// Sizes and CRC-32 after the data, as Java and pipes have it.
     pub(crate) fn with_descriptor(mut self) -> Self {
         self.flags |= 8;

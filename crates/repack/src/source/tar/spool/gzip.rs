@@ -99,7 +99,10 @@ impl Unpacking<'_> {
         // It reads its header at once.
         let mut decoder = GzDecoder::new(&mut *reader);
         let offset = decoder.get_ref().count;
-        self.spool.all(&mut decoder)?;
+        let at = self.at;
+        let what = || format!("its member at byte {at} is damaged");
+        let unpacked = self.spool.all(&mut decoder);
+        unpacked.map_err(|error| error.within(at, what()))?;
         let compressed = (reader.count - offset).saturating_sub(TRAILER);
         self.at = reader.count;
         self.found(start, offset, compressed);
