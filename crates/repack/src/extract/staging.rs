@@ -1,12 +1,14 @@
 //! A directory that becomes visible when it is complete.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, RenameFlags};
+use cap_std::{ambient_authority, fs::Dir};
+use rustix::fs::{AtFlags, CWD, Mode, RenameFlags};
 
 use super::Existing;
 use crate::{Error, Result};
@@ -70,7 +72,8 @@ pub(super) fn exists(to: &Path) -> Error {
     Error::file("extract to", to)(io::ErrorKind::AlreadyExists.into())
 }
 
-/// As well as can be: modes of directories may forbid to delete what is in them.
+/// As well as can be: modes of directories may forbid to delete what is in them, and there may be more of them, one below
+/// the other, than a process can have open.
 fn remove(path: &Path) {
     let Ok(metadata) = path.symlink_metadata() else {
         return;
@@ -81,19 +84,106 @@ fn remove(path: &Path) {
     } else {
         fs::remove_file(path)
     };
-    if removed.is_ok() {
+    if removed.is_ok() || !metadata.is_dir() {
         return;
     }
-    let mut pending = vec![path.to_path_buf()];
-    while let Some(directory) = pending.pop() {
-        let _ = fs::set_permissions(&directory, fs::Permissions::from_mode(0o700));
-        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                pending.push(entry.path());
+    if let Err(error) = flatten(path).and_then(|()| fs::remove_dir(path)) {
+        tracing::warn!(path = %path.display(), %error, "a temporary directory is left");
+    }
+}
+
+/// Empties a directory, however deep it is: what is in a directory of it moves up before that is removed, so that there
+/// are never more than two of them open, nor is any path long.
+fn flatten(path: &Path) -> io::Result<()> {
+    let root = Dir::open_ambient_dir(path, ambient_authority())?;
+    let mut moved = 0_u64;
+    loop {
+        let mut directories = Vec::new();
+        for entry in root.entries()? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                directories.push(entry.file_name());
+            } else {
+                entry.remove_file()?;
             }
         }
+        if directories.is_empty() {
+            return Ok(());
+        }
+        for name in directories {
+            let directory = open_closed(&root, &name)?;
+            for entry in directory.entries()? {
+                let (entry, inner) = entry.map(|entry| (entry.file_name(), entry.file_type()))?;
+                if !inner?.is_dir() {
+                    directory.remove_file(&entry)?;
+                    continue;
+                }
+                // What has another place in another directory must be writable.
+                drop(open_closed(&directory, &entry)?);
+                while let Err(error) = directory.rename(&entry, &root, format!(".moved-{moved}")) {
+                    // Something is called so.
+                    let is_taken = [
+                        io::ErrorKind::AlreadyExists,
+                        io::ErrorKind::DirectoryNotEmpty,
+                        io::ErrorKind::NotADirectory,
+                    ];
+                    if !is_taken.contains(&error.kind()) {
+                        return Err(error);
+                    }
+                    moved += 1;
+                }
+                moved += 1;
+            }
+            root.remove_dir(&name)?;
+        }
     }
-    if let Err(error) = fs::remove_dir_all(path) {
-        tracing::warn!(path = %path.display(), %error, "a temporary directory is left");
+}
+
+/// A directory that may be closed to its owner, who opens it first.
+fn open_closed(parent: &Dir, name: &OsStr) -> io::Result<Dir> {
+    // Nobody else may change what is in the staging directory.
+    rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
+    parent.open_dir(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deep_and_closed_directories_are_emptied() {
+        let temporary = tempfile::tempdir().unwrap();
+        let top = temporary.path().join("top");
+        fs::create_dir(&top).unwrap();
+        let root = Dir::open_ambient_dir(&top, ambient_authority()).unwrap();
+        // One below the other, longer than any path may be; with names that the function gives, too.
+        for name in ["d", ".moved-0"] {
+            let mut at = root.try_clone().unwrap();
+            for depth in 0..3000 {
+                at.create_dir(name).unwrap();
+                at.create_dir(".moved-7").unwrap();
+                if depth % 100 == 0 {
+                    at.write("file", "x").unwrap();
+                    at.symlink("file", "link").unwrap();
+                    at.create_dir_all("a/b").unwrap();
+                    at.write("a/b/.moved-1", "x").unwrap();
+                }
+                let below = at.open_dir(name).unwrap();
+                let closed = Mode::from_raw_mode(0o500);
+                rustix::fs::chmodat(&at, ".moved-7", closed, AtFlags::empty()).unwrap();
+                at = below;
+            }
+            if name == "d" {
+                let closed = Mode::empty();
+                rustix::fs::chmodat(&root, "d", closed, AtFlags::empty()).unwrap();
+                // The next one is made in it.
+                root.remove_dir(".moved-7").unwrap();
+                root.remove_file("file").unwrap();
+                root.remove_file("link").unwrap();
+                fs::remove_dir_all(top.join("a")).unwrap();
+            }
+        }
+        flatten(&top).unwrap();
+        assert_eq!(fs::read_dir(&top).unwrap().count(), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use ocicore::SizeLimits;
 
-use crate::Fault;
+use crate::{Fault, Tree};
 
 /// Bytes for each entry that the limits allow; all entries together may have so many, however long those of one are.
 const EACH: u64 = 256;
@@ -43,4 +43,18 @@ impl Budget {
 pub(super) fn most(limits: &SizeLimits) -> u64 {
     let all = limits.entries().saturating_mul(EACH);
     all.saturating_add(BASE)
+}
+
+/// Directories that no entry is for come on top of the entries, and a name of 4 KiB is in some two thousand of them: they
+/// may be as many as the entries.
+pub(super) fn check_depth(tree: &Tree, limits: &SizeLimits) -> Result<(), Fault> {
+    let (actual, limit) = (tree.len() as u64, limits.entries().saturating_mul(2));
+    if actual <= limit {
+        return Ok(());
+    }
+    Err(Fault::Limit {
+        what: "the number of entries and directories above them",
+        actual,
+        limit,
+    })
 }

@@ -14,7 +14,10 @@ use ::tar::{EntryType, Header};
 use ocicore::{Cx, SizeLimits};
 
 use self::{pax::Records, spool::Unpacked};
-use super::{UNPACKED, budget::Budget};
+use super::{
+    UNPACKED,
+    budget::{self, Budget},
+};
 use crate::{
     Content, Entry, EntryPath, Error, Fault, Kind, ReadAt, Result, Tree, error::printable,
     tree::Item, write::header::padding,
@@ -136,14 +139,6 @@ impl Indexing<'_> {
             if !header::checksum_is_right(&block) {
                 return Err(refuse(Fault::Field("checksum")));
             }
-            self.entries += 1;
-            if self.entries > self.limits.entries() {
-                return Err(refuse(Fault::Limit {
-                    what: "the number of headers",
-                    actual: self.entries,
-                    limit: self.limits.entries(),
-                }));
-            }
             let twice = || refuse(Fault::Twice("header"));
             match header.entry_type() {
                 EntryType::XHeader => {
@@ -232,6 +227,15 @@ impl Indexing<'_> {
             offset: start,
             fault,
         };
+        // The headers that describe it do not count: there are only so many for one.
+        self.entries += 1;
+        if self.entries > self.limits.entries() {
+            return Err(refuse(Fault::Limit {
+                what: "the number of entries",
+                actual: self.entries,
+                limit: self.limits.entries(),
+            }));
+        }
         let link = match (described.link, pax(b"linkpath")) {
             (Some(gnu), Some(pax)) if gnu != pax => return Err(refuse(Fault::Twice("link"))),
             (Some(link), _) => link,
@@ -308,7 +312,7 @@ impl Indexing<'_> {
         };
         match self.tree.put(path, item).map_err(named)? {
             Some(before) if !(before.kind.is_dir() && is_dir) => Err(refuse(Fault::Duplicate)),
-            _ => Ok(()),
+            _ => budget::check_depth(&self.tree, self.limits).map_err(refuse),
         }
     }
 

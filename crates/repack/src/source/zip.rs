@@ -165,7 +165,7 @@ impl Indexing<'_> {
         let before = self.tree.put(path, item);
         match before.map_err(|error| error.at(name, start))? {
             Some(_) if !is_expected => Err(refuse(Fault::Duplicate)),
-            _ => Ok(()),
+            _ => budget::check_depth(&self.tree, self.limits).map_err(refuse),
         }
     }
 

@@ -104,6 +104,7 @@ fn is_typed(error: &Error) -> bool {
         error,
         Error::Entry { .. }
             | Error::Archive { .. }
+            | Error::Write { .. }
             | Error::LinkTarget { .. }
             | Error::Escape { .. }
             | Error::Device { .. }

@@ -172,6 +172,13 @@ fn headers_that_lie_cases() -> Cases {
             field(&|h| h[136..148].copy_from_slice(b"yesterday\0\0\0")),
         ),
         (
+            "device that no tar can hold",
+            one(member("x", EntryType::Char, b"", |header| {
+                let number = [0x80, 0, 0, 0, 0, 0x7f, 0xff, 0xff];
+                header.as_mut_bytes()[329..337].copy_from_slice(&number);
+            })),
+        ),
+        (
             "size of a directory",
             one(member("d/", EntryType::Directory, b"x", |_| {})),
         ),
@@ -386,6 +393,11 @@ fn more_than_the_limits() {
         check(
             few().with_entries(10),
             many(20, &|n| file(&n.to_string(), b"")),
+        ),
+        // Each name is in thirty directories that no entry is for.
+        check(
+            few().with_entries(100),
+            many(20, &|n| file(&format!("{n:02}/{}x", "d/".repeat(30)), b"")),
         ),
         check(
             few().with_unpacked(100),

@@ -369,10 +369,14 @@ fn more_than_the_limits() {
                 .with(|member| member.st_mode = 0o120_777)
         })
         .collect();
+    let deep: Vec<_> = (0..20)
+        .map(|n| Member::stored(format!("{n:02}/{}x", "d/".repeat(30)), b""))
+        .collect();
     let limits = SizeLimits::default;
     let messages = [
         check(limits(), one(huge)),
         check(limits().with_entries(1000), build(&links)),
+        check(limits().with_entries(100), build(&deep)),
         check(limits().with_entries(10), build(&many)),
         check(limits().with_unpacked(100), build(&many)),
     ];
