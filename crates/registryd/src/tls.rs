@@ -1,5 +1,6 @@
 use std::{
     fmt, fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -8,7 +9,7 @@ use std::{
 use ocicore::Cx;
 use rustls::{
     ServerConfig, crypto,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, DnsName, PrivateKeyDer, pem::PemObject},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -49,9 +50,13 @@ impl Tls {
     /// [`Tls::certificate`].
     ///
     /// # Errors
-    /// If a name is no name.
+    /// [`Error::Setting`] if one is neither.
     pub fn self_signed(names: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
+            let fault = "expected a host name or an address, without a port";
+            return Err(setting("certificate name", wrong, fault));
+        }
         let made = rcgen::generate_simple_self_signed(names.clone());
         let made = made.map_err(|error| setting("certificate names", &names.join(", "), error))?;
         Self::from_pem(&made.cert.pem(), &made.signing_key.serialize_pem())
@@ -203,6 +208,12 @@ fn config(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, String> {
     Ok(Arc::new(config))
 }
 
+/// An address, or a host name, the first label of which may be `*`.
+fn is_name(name: &str) -> bool {
+    let host = name.strip_prefix("*.").unwrap_or(name);
+    name.parse::<IpAddr>().is_ok() || DnsName::try_from(host).is_ok()
+}
+
 fn setting(what: &'static str, value: &dyn fmt::Display, fault: impl fmt::Display) -> Error {
     Error::Setting {
         what,
@@ -221,6 +232,18 @@ mod tests {
         for (certificate, key) in [("", ""), (made.certificate(), ""), ("x", "x")] {
             let error = Tls::from_pem(certificate, key).unwrap_err();
             assert!(matches!(error, Error::Setting { .. }), "{error}");
+        }
+        for name in ["", "a b", "localhost:5000", "https://localhost", "[::1]"] {
+            let error = Tls::self_signed(["localhost", name]).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        for name in [
+            "node1",
+            "*.example.org",
+            "::1",
+            "zuul-jobs.buildset-registry",
+        ] {
+            Tls::self_signed([name]).unwrap();
         }
         let missing = Tls::from_files("/nope/a.pem", "/nope/b.pem").unwrap_err();
         assert!(missing.to_string().contains("/nope/a.pem"), "{missing}");

@@ -95,6 +95,11 @@ impl Session {
         self.upload.id()
     }
 
+    /// Whether others can go on with it.
+    pub(crate) fn is_saved(&self) -> bool {
+        !self.upload.note().is_empty()
+    }
+
     /// Where the blob will be.
     pub(crate) fn repository(&self) -> &RepositoryPath {
         &self.repository
@@ -127,7 +132,7 @@ impl Session {
     }
 
     /// Appends a body of at most `limit` bytes in all. If the client breaks it off, what came is
-    /// kept, so that the client can go on from there.
+    /// kept, so that a client that knows of the upload can go on from there.
     pub(crate) async fn append(
         &mut self,
         chunk: Chunk,
@@ -168,7 +173,9 @@ impl Session {
                 }
                 Fault::Broken(source) => source,
             };
-            self.save().await?;
+            if self.is_saved() {
+                self.save().await?;
+            }
             return Err(Error::Body {
                 source: source.into(),
             });

@@ -93,7 +93,7 @@ impl Links {
         digest: &Digest,
     ) -> Result<Option<u64>> {
         let link = self.read(&keys::blob(repository, digest)).await?;
-        Ok(link.and_then(|(bytes, _)| size_of(&bytes)))
+        Ok(link.and_then(|link| size_of(&link)))
     }
 
     /// The same for who will rely on it: the link is kept from garbage collection for a while.
@@ -102,14 +102,8 @@ impl Links {
         repository: &RepositoryPath,
         digest: &Digest,
     ) -> Result<Option<u64>> {
-        let key = keys::blob(repository, digest);
-        let Some((bytes, modified)) = self.read(&key).await? else {
-            return Ok(None);
-        };
-        if self.refresh(&key, &bytes, modified).await? && !self.is_safe(repository, digest).await? {
-            return Ok(None);
-        }
-        Ok(size_of(&bytes))
+        let link = self.use_link(&keys::blob(repository, digest)).await?;
+        Ok(link.and_then(|link| size_of(&link)))
     }
 
     /// Bytes of a blob of `size` that the repository has.
@@ -168,14 +162,11 @@ impl Links {
         from: &RepositoryPath,
         digest: &Digest,
     ) -> Result<bool> {
-        let Some(size) = self.use_blob(from, digest).await? else {
-            return Ok(false);
-        };
-        if repository == from {
-            return Ok(true);
+        match self.use_blob(from, digest).await? {
+            None => Ok(false),
+            Some(_) if repository == from => Ok(true),
+            Some(size) => self.adopt(repository, digest, size).await,
         }
-        self.link_blob(repository, digest, size).await?;
-        self.is_safe(repository, digest).await
     }
 
     /// Links a blob that any repository has, else says false.
@@ -184,24 +175,38 @@ impl Links {
         repository: &RepositoryPath,
         digest: &Digest,
     ) -> Result<bool> {
-        let content = keys::content(digest);
-        let Some(meta) = self.storage.head(&content).await? else {
-            return Ok(false);
-        };
-        self.link_blob(repository, digest, meta.size).await?;
-        self.is_safe(repository, digest).await
+        match self.storage.head(&keys::content(digest)).await? {
+            None => Ok(false),
+            Some(meta) => self.adopt(repository, digest, meta.size).await,
+        }
     }
 
-    /// Whether content that was just linked will stay. Garbage collection condemns it, looks for
-    /// links once more, and then removes it: either that look finds the link, or this one finds
-    /// that it is condemned. Then the link goes again, and the client has to bring the content.
-    async fn is_safe(&self, repository: &RepositoryPath, digest: &Digest) -> Result<bool> {
+    /// Links content that nobody brings along, else says false: the client has to bring it then.
+    ///
+    /// Garbage collection condemns content, looks for links once more, and then removes it: either
+    /// that look finds this link, or this one finds that the content is condemned, and takes the
+    /// link back. A link that was there before is left alone, for that look does find it, and
+    /// content may stay condemned for long when a collector was killed.
+    async fn adopt(&self, repository: &RepositoryPath, digest: &Digest, size: u64) -> Result<bool> {
+        if self.use_blob(repository, digest).await?.is_some() {
+            return Ok(true);
+        }
+        let (key, link) = (
+            keys::blob(repository, digest),
+            Bytes::from(size.to_string()),
+        );
+        let version = match self.storage.put(&key, link, When::Absent).await {
+            Ok(version) => version,
+            // Another request was quicker, and may still take its link back.
+            Err(error) if error.class() == Class::Conflict => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
         if self.storage.head(&keys::condemned(digest)).await?.is_none()
             && self.storage.head(&keys::content(digest)).await?.is_some()
         {
             return Ok(true);
         }
-        self.delete_blob(repository, digest).await?;
+        self.delete_unchanged(&key, &version).await?;
         Ok(false)
     }
 
@@ -259,10 +264,8 @@ impl Links {
         })?;
         self.check_blobs(repository, &links).await?;
         for child in &links.manifests {
-            let key = keys::manifest(repository, child.digest());
-            if let Some((bytes, modified)) = self.read(&key).await? {
-                self.refresh(&key, &bytes, modified).await?;
-            }
+            self.use_link(&keys::manifest(repository, child.digest()))
+                .await?;
         }
         let digest = manifest.digest();
         let descriptor = Descriptor::new(
@@ -513,7 +516,7 @@ impl Links {
     /// A referrer and its size as text.
     async fn referrer(&self, key: Key) -> Result<Option<(Descriptor, usize)>> {
         let read = self.read(&key).await?;
-        read.map(|(bytes, _)| Ok((parse(&key, &bytes)?, bytes.len())))
+        read.map(|bytes| Ok((parse(&key, &bytes)?, bytes.len())))
             .transpose()
     }
 
@@ -581,30 +584,40 @@ impl Links {
         }
     }
 
-    /// Writes a link anew if it is old; whether it was.
-    async fn refresh(&self, key: &Key, bytes: &Bytes, modified: SystemTime) -> Result<bool> {
-        let age = SystemTime::now().duration_since(modified);
-        let old = age.is_ok_and(|age| age > self.refresh);
-        if old {
-            self.storage.put(key, bytes.clone(), When::Always).await?;
+    /// A link that somebody will rely on, written anew if it is old. None if there is none, or
+    /// garbage collection removes it at this moment: it must not come back, as its content goes, too.
+    async fn use_link(&self, key: &Key) -> Result<Option<Bytes>> {
+        loop {
+            let Some(object) = self.storage.open(key, 0..LINK_LIMIT).await? else {
+                return Ok(None);
+            };
+            let meta = object.meta.clone();
+            let bytes = object.read(LINK_LIMIT).await?;
+            let age = SystemTime::now().duration_since(meta.modified);
+            if !age.is_ok_and(|age| age > self.refresh) {
+                return Ok(Some(bytes));
+            }
+            let unchanged = When::Unchanged(&meta.version);
+            match self.storage.put(key, bytes.clone(), unchanged).await {
+                Ok(_) => return Ok(Some(bytes)),
+                // Gone, or written by another request.
+                Err(error) if error.class() == Class::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(old)
     }
 
     pub(crate) async fn document<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>> {
-        let Some((bytes, _)) = self.read(key).await? else {
+        let Some(bytes) = self.read(key).await? else {
             return Ok(None);
         };
         parse(key, &bytes).map(Some)
     }
 
-    async fn read(&self, key: &Key) -> Result<Option<(Bytes, SystemTime)>> {
+    async fn read(&self, key: &Key) -> Result<Option<Bytes>> {
         match self.storage.open(key, 0..LINK_LIMIT).await? {
             None => Ok(None),
-            Some(object) => {
-                let modified = object.meta.modified;
-                Ok(Some((object.read(LINK_LIMIT).await?, modified)))
-            }
+            Some(object) => Ok(Some(object.read(LINK_LIMIT).await?)),
         }
     }
 }

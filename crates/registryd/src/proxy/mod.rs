@@ -116,20 +116,25 @@ impl Proxy {
 
     /// Reads `namespace`, the `ns` that containerd and BuildKit send to mirrors: the repository is
     /// then one of that registry. Images of `docker.io` are here under their own name, others
-    /// under that of their registry.
+    /// under that of their registry, which a client may name twice, as containerd does with
+    /// `override_path`.
     pub(crate) async fn route(
         &self,
         links: &Links,
         name: &RepositoryPath,
         namespace: Option<&str>,
     ) -> Result<Route> {
-        let Some(host) = namespace.filter(|host| *host != DEFAULT) else {
+        let prefix = namespace.filter(|host| *host != DEFAULT).map(prefix);
+        let is_inside = |prefix: &String| {
+            let first = name.as_str().split_once('/');
+            first.is_some_and(|(first, _)| first == prefix)
+        };
+        let Some(prefix) = prefix.filter(|prefix| !is_inside(prefix)) else {
             return Ok(Route {
                 local: name.clone(),
                 upstream: self.upstream(name)?,
             });
         };
-        let prefix = prefix(host);
         if let Ok(inside) = format!("{prefix}/{name}").parse()
             && (self.upstreams.contains_key(&prefix) || links.exists(&inside).await?)
         {

@@ -45,7 +45,9 @@ pub(super) async fn get(
         Arrival::Landed(size) => *size,
         Arrival::Coming(flight) => flight.size(),
     };
-    let wanted = range::parse(call.header(&header::RANGE), size);
+    // Of `GET` only (RFC 9110 §14.2).
+    let asked = call.header(&header::RANGE).filter(|_| !head);
+    let wanted = range::parse(asked, size);
     let (status, range) = match wanted {
         Wanted::Whole => (StatusCode::OK, 0..size),
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),

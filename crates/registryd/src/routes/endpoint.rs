@@ -70,6 +70,14 @@ impl Endpoint {
         }
     }
 
+    /// Whether `GET` of it goes to the repository that a name and the parameter `ns` lead to.
+    pub(crate) fn is_read_by_name(&self) -> bool {
+        match self {
+            Self::Tags(_) | Self::Manifest(..) | Self::Blob(..) | Self::Referrers(..) => true,
+            Self::Base | Self::Catalog | Self::Uploads(_) | Self::Upload(..) => false,
+        }
+    }
+
     /// Methods that it knows, besides `OPTIONS`.
     pub(crate) fn methods(&self) -> &'static str {
         match self {

@@ -54,7 +54,7 @@ pub(super) async fn tags(
     let mut response = answer(&json!({ "name": repository, "tags": page.items }));
     if let (true, Some(last)) = (page.more, page.items.last()) {
         let mut query = vec![("n", limit.to_string()), ("last", last.to_string())];
-        query.extend(call.parameter("ns").map(|host| ("ns", host)));
+        query.extend(call.namespace().map(|host| ("ns", host)));
         let path = format!("/v2/{repository}/tags/list");
         link(&mut response, &path, query)?;
     }
@@ -105,7 +105,7 @@ pub(super) async fn referrers(
             ("last", last.digest().to_string()),
         ];
         query.extend(filter.map(|filter| ("artifactType", filter)));
-        query.extend(call.parameter("ns").map(|host| ("ns", host)));
+        query.extend(call.namespace().map(|host| ("ns", host)));
         let path = format!("/v2/{repository}/referrers/{subject}");
         link(&mut response, &path, query)?;
     }

@@ -81,6 +81,11 @@ impl Call {
             .map(|(_, value)| value.into_owned())
     }
 
+    /// The registry that a client means when it asks a mirror.
+    fn namespace(&self) -> Option<String> {
+        self.parameter("ns")
+    }
+
     fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -177,8 +182,11 @@ async fn dispatch(app: &Arc<App>, call: Call, body: Body) -> Result<Response<Bod
         Method::HEAD => Method::GET,
         ref other => other.clone(),
     };
-    app.auth
-        .check(&call.identity, &need(&method, &endpoint), &call.origin)?;
+    // Else `route` finds out which repository is meant, and checks that one.
+    if method != Method::GET || call.namespace().is_none() || !endpoint.is_read_by_name() {
+        app.auth
+            .check(&call.identity, &need(&method, &endpoint), &call.origin)?;
+    }
     match (method, &endpoint) {
         (Method::GET, Endpoint::Base) => Ok(json_answer(StatusCode::OK, Bytes::from_static(b"{}"))),
         (Method::GET, Endpoint::Catalog) => lists::catalog(app, &call).await,
@@ -220,12 +228,12 @@ async fn dispatch(app: &Arc<App>, call: Call, body: Body) -> Result<Response<Bod
 
 /// Where to look for what a request reads, as far as its sender may.
 async fn route(app: &App, call: &Call, name: &RepositoryPath) -> Result<Route> {
-    let namespace = call.parameter("ns");
+    let namespace = call.namespace();
     let route = app
         .proxy
         .route(&app.links, name, namespace.as_deref())
         .await?;
-    if route.local != *name {
+    if namespace.is_some() {
         let need = Need::Repository(&route.local, Access::Read);
         app.auth.check(&call.identity, &need, &call.origin)?;
     }

@@ -10,6 +10,7 @@ use super::{App, Call, DIGEST, UPLOAD_ID, digest_parameter, empty, incoming, ran
 use crate::{
     Error, Noun, Result,
     auth::Access,
+    slots::Slot,
     storage::UploadId,
     upload::{Chunk, Session},
 };
@@ -43,8 +44,9 @@ pub(super) async fn post(
         }
     }
     if let Some(digest) = digest_parameter(&call)? {
+        let last = Last::new(app, &call, digest)?;
         let session = Session::begin(&app.links, repository, digest.algorithm()).await?;
-        return finish(app, call, session, body, digest).await;
+        return finish(app, last, session, body).await;
     }
     let algorithm = match call.parameter("digest-algorithm") {
         None => Algorithm::Sha256,
@@ -98,9 +100,10 @@ pub(super) async fn put(
         value: String::new(),
         expected: "the digest of the blob",
     })?;
+    let last = Last::new(app, &call, digest)?;
     let mut session = Session::resume(&app.links, repository, id).await?;
     session.expect(digest.algorithm());
-    finish(app, call, session, body, digest).await
+    finish(app, last, session, body).await
 }
 
 /// `GET`: how far it is.
@@ -126,20 +129,42 @@ pub(super) async fn cancel(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
+/// The request that ends an upload. It is checked before anything is begun for it.
+struct Last {
+    digest: Digest,
+    chunk: Chunk,
+    is_empty: bool,
+    slot: Slot,
+}
+
+impl Last {
+    fn new(app: &Arc<App>, call: &Call, digest: Digest) -> Result<Self> {
+        Ok(Self {
+            digest,
+            chunk: chunk(call)?,
+            is_empty: call.content_length() == Some(0),
+            slot: app.slots.take(call.client, app.limits.uploads)?,
+        })
+    }
+}
+
 async fn finish(
     app: &Arc<App>,
-    call: Call,
+    last: Last,
     mut session: Session,
     body: Body,
-    digest: Digest,
 ) -> Result<Response<Body>> {
-    let chunk = chunk(&call)?;
-    let slot = app.slots.take(call.client, app.limits.uploads)?;
-    let owned = Arc::clone(app);
+    let (owned, digest) = (Arc::clone(app), last.digest);
     let repository = detached(async move {
-        let _slot = slot;
-        if call.content_length() != Some(0) {
-            append(&owned, &mut session, chunk, body).await?;
+        let _slot = last.slot;
+        if !last.is_empty
+            && let Err(error) = append(&owned, &mut session, last.chunk, body).await
+        {
+            // Nobody else knows of it.
+            if !session.is_saved() {
+                session.abort().await?;
+            }
+            return Err(error);
         }
         let repository = session.repository().clone();
         session.finish(&owned.links, &digest).await?;

@@ -100,6 +100,34 @@ async fn wrong_credentials_read_what_everybody_may() {
     }
 }
 
+#[tokio::test]
+async fn users_of_an_htpasswd_file_log_in() {
+    // `htpasswd -bnBC 4 dan secret`
+    let file = "# people\ndan:$2y$04$xn2NuMNOnun4NfC2qu9IwugP7eZDZYuvaDpkCnTpV3rrWY6TbisN6\n";
+    for auth in [Auth::basic(), Auth::bearer(Secret::random().unwrap())] {
+        let mut auth = auth;
+        for user in User::from_htpasswd(file, Access::Read).unwrap() {
+            auth = auth.user(user);
+        }
+        let peer = serve(auth).await;
+        // A password that was right is remembered for a while, a wrong one is not right by that.
+        for (password, expected) in [
+            ("secret", 404),
+            ("Secret", 401),
+            ("secret", 404),
+            ("", 401),
+            ("secret", 404),
+        ] {
+            let user = Some(("dan", password));
+            let found = status(&peer, "GET", "/v2/a/tags/list", user).await;
+            assert_eq!(found, expected, "{password}");
+        }
+        let user = Some(("dan", "secret"));
+        let found = status(&peer, "POST", "/v2/a/blobs/uploads/", user).await;
+        assert_eq!(found, 403);
+    }
+}
+
 async fn token(peer: &Peer, query: &str, user: Option<(&str, &str)>) -> Response {
     let mut request = peer.request("GET", &format!("/auth/token{query}"));
     if let Some((name, password)) = user {
@@ -292,6 +320,16 @@ async fn tls_is_spoken_and_certificates_change() {
         "{challenge}"
     );
     assert!(get(&other.0).await.is_err());
+    // Half of the new pair, and then nonsense: the old one goes on.
+    for half in [other.0.as_str(), "", "nonsense"] {
+        std::fs::write(&certificate, half).unwrap();
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < Duration::from_millis(1200) {
+            get(&one.0).await.unwrap();
+        }
+    }
+    std::fs::remove_file(&certificate).unwrap();
+    get(&one.0).await.unwrap();
     std::fs::write(&certificate, &other.0).unwrap();
     std::fs::write(&key, &other.1).unwrap();
     let deadline = std::time::Instant::now() + Duration::from_secs(30);

@@ -17,13 +17,18 @@ use registryd::{
 };
 use serde_json::{Value, json};
 
-use crate::client::{Peer, descriptor, disk, header};
+use crate::{
+    client::{Peer, descriptor, disk, header},
+    process::Process,
+};
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+/// What clients of a server must finish a push in, while garbage is collected.
+pub(crate) const GRACE: Duration = Duration::from_millis(400);
 
 /// The time of day, and some.
 #[derive(Debug, Default)]
-struct Later(Mutex<Duration>);
+pub(crate) struct Later(pub(crate) Mutex<Duration>);
 
 impl Clock for Later {
     fn now(&self) -> SystemTime {
@@ -32,7 +37,7 @@ impl Clock for Later {
 }
 
 /// A context that is that much ahead.
-fn after(time: Duration) -> Cx {
+pub(crate) fn after(time: Duration) -> Cx {
     Cx::default().with_clock(Arc::new(Later(Mutex::new(time))))
 }
 
@@ -240,15 +245,11 @@ async fn what_is_used_after_the_plan_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pushes_during_collection_are_not_lost() {
     let directory = tempfile::tempdir().unwrap();
-    let (storage, other) = (disk(&directory), disk(&directory));
-    let grace = Duration::from_millis(400);
-    let peers = [
-        Peer::start(Server::builder(Arc::clone(&storage)).grace(grace)).await,
-        Peer::start(Server::builder(other).grace(grace)).await,
-    ];
+    let storage = disk(&directory);
+    let peers = two_servers(&directory).await;
     let stop = AtomicBool::new(false);
     let collector = async {
-        let options = gc::Options::default().grace(grace).untagged(grace);
+        let options = gc::Options::default().grace(GRACE).untagged(GRACE);
         let (mut runs, mut removed) = (0, 0);
         while !stop.load(Ordering::Relaxed) {
             let cx = Cx::default();
@@ -267,37 +268,146 @@ async fn pushes_during_collection_are_not_lost() {
     assert!(runs > 3 && removed > 3, "{runs} runs removed {removed}");
 }
 
+/// The same with collectors that are killed, at any moment of their work.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_collectors_lose_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let peers = two_servers(&directory).await;
+    let stop = AtomicBool::new(false);
+    let kill = async {
+        let (mut kills, mut random) = (0, 1_u32);
+        while !stop.load(Ordering::Relaxed) {
+            let path = directory.path().to_owned();
+            let cx = Cx::default();
+            let collector = cx.blocking(move |_| Process::collector(&path)).await;
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // The kill comes at a moment that nobody knows.
+            tokio::time::sleep(Duration::from_micros(u64::from(random >> 16) % 30_000)).await;
+            drop(collector);
+            kills += 1;
+        }
+        kills
+    };
+    let clients = async {
+        let clients = peers.iter().enumerate().map(|(n, peer)| client(n, peer));
+        future::join_all(clients).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (kills, ()) = future::join(kill, clients).await;
+    assert!(kills > 3, "{kills} kills");
+    // What they left behind is in nobody's way.
+    let cx = after(HOUR);
+    let storage = disk(&directory);
+    let options = gc::Options::default().grace(GRACE);
+    let plan = gc::plan(&cx, &storage, &options).await.unwrap();
+    gc::run(&cx, &storage, &plan).await.unwrap();
+    let condemned = storage.list(&"condemned".parse().unwrap(), None);
+    let condemned: Vec<_> = condemned.try_collect().await.unwrap();
+    assert!(condemned.is_empty());
+}
+
+/// A collector that was killed leaves content condemned. Who pushes it again keeps it, however
+/// often it is looked at and mounted.
+#[tokio::test]
+async fn what_a_killed_collector_condemned_can_be_pushed_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    for storage in [memory, disk(&directory)] {
+        // Each use of a link finds that it is old.
+        let builder = Server::builder(Arc::clone(&storage)).grace(Duration::ZERO);
+        let peer = Peer::start(builder).await;
+        let condemn = async |content: &[u8]| {
+            let digest = Digest::of(content);
+            let key = format!("condemned/sha256-{}", digest.hex())
+                .parse()
+                .unwrap();
+            storage.put(&key, "".into(), When::Always).await.unwrap();
+        };
+        condemn(b"layer").await;
+        condemn(b"{}").await;
+        let digest = Digest::of(b"layer");
+        let image = peer.push_image("a", "1", b"layer").await;
+        let blob = format!("/v2/a/blobs/{digest}");
+        let mount = |from: &str| format!("/v2/a/blobs/uploads/?mount={digest}{from}");
+        for _ in 0..2 {
+            assert_eq!(peer.send("HEAD", &blob).await.status(), 200);
+            for from in ["", "&from=a", "&from=b"] {
+                // From `b`, which does not have it, an upload is begun.
+                let expected = if from.ends_with('b') { 202 } else { 201 };
+                let mounted = peer.send("POST", &mount(from)).await;
+                assert_eq!(mounted.status(), expected, "{from}");
+            }
+            let again = peer
+                .put_manifest("a", "2", MediaType::OCI_MANIFEST, &image)
+                .await;
+            assert_eq!(again.status(), 201);
+            assert_eq!(peer.send("GET", &blob).await.text().await.unwrap(), "layer");
+        }
+        // A repository that does not have it must not rely on it.
+        let elsewhere = format!("/v2/c/blobs/uploads/?mount={digest}&from=a");
+        assert_eq!(peer.send("POST", &elsewhere).await.status(), 202);
+        let elsewhere = format!("/v2/c/blobs/{digest}");
+        peer.refused("GET", &elsewhere, 404, "BLOB_UNKNOWN").await;
+        // The next collector keeps it, too, and leaves nothing condemned.
+        collect(&storage, HOUR * 2, &gc::Options::default()).await;
+        assert_eq!(peer.send("GET", &blob).await.text().await.unwrap(), "layer");
+        let elsewhere = format!("/v2/c/blobs/uploads/?mount={digest}&from=a");
+        assert_eq!(peer.send("POST", &elsewhere).await.status(), 201);
+    }
+}
+
+async fn two_servers(directory: &tempfile::TempDir) -> [Peer; 2] {
+    let start = || Peer::start(Server::builder(disk(directory)).grace(GRACE));
+    [start().await, start().await]
+}
+
 async fn client(number: usize, peer: &Peer) {
     let repository = format!("client{number}");
     let mut tagged: BTreeMap<String, (String, Vec<u8>)> = BTreeMap::new();
     let begin = std::time::Instant::now();
-    let mut round = 0_usize;
+    let (mut round, mut turn, mut turn_ends) = (0_usize, 0_u32, begin);
     while begin.elapsed() < Duration::from_secs(6) {
         round += 1;
-        // The same contents come and go, in turns of other lengths for each client.
-        let layer = vec![b'x'; 1000 + (round * (number + 3)) % 7];
+        let begun = std::time::Instant::now();
+        // The same contents come and go, in turns of other lengths for each client, so that they
+        // are used again at about the moment at which they are removed.
+        if begun > turn_ends {
+            turn += 1;
+            let percent = 50 + (turn * (37 + u32::try_from(number).unwrap())) % 100;
+            turn_ends = begun + GRACE * percent / 100;
+        }
+        let owner = if round.is_multiple_of(3) {
+            0
+        } else {
+            number + 1
+        };
+        let layer = format!("{owner} {} {}", turn % 2, round % 4).into_bytes();
         let tag = format!("t{}", round % 3);
         let digest = Digest::of(&layer);
         let head = peer
             .send("HEAD", &format!("/v2/{repository}/blobs/{digest}"))
             .await;
         let mount = format!("/v2/{repository}/blobs/uploads/?mount={digest}");
-        if head.status() == 200 || peer.send("POST", &mount).await.status() == 201 {
-            let manifest = json!({
-                "schemaVersion": 2,
-                "config": descriptor(MediaType::OCI_CONFIG, b"{}"),
-                "layers": [descriptor(MediaType::OCI_LAYER, &layer)],
-            })
-            .to_string();
-            peer.push_blob(&repository, b"{}").await;
-            let put = peer
-                .put_manifest(&repository, &tag, MediaType::OCI_MANIFEST, &manifest)
-                .await;
-            assert_eq!(put.status(), 201, "{}", put.text().await.unwrap());
+        if head.status() != 200 && peer.send("POST", &mount).await.status() != 201 {
+            peer.push_blob(&repository, &layer).await;
+        }
+        peer.push_blob(&repository, b"{}").await;
+        let manifest = json!({
+            "schemaVersion": 2,
+            "config": descriptor(MediaType::OCI_CONFIG, b"{}"),
+            "layers": [descriptor(MediaType::OCI_LAYER, &layer)],
+        })
+        .to_string();
+        let put = peer
+            .put_manifest(&repository, &tag, MediaType::OCI_MANIFEST, &manifest)
+            .await;
+        if put.status() == 201 {
             tagged.insert(tag.clone(), (manifest, layer));
         } else {
-            let manifest = peer.push_image(&repository, &tag, &layer).await;
-            tagged.insert(tag.clone(), (manifest, layer));
+            // What was found may be used for half of the grace, which a busy machine can take.
+            let took = begun.elapsed();
+            let text = put.text().await.unwrap();
+            assert!(took > GRACE / 2, "after {took:?}: {text}");
         }
         for (tag, (manifest, layer)) in &tagged {
             let found = peer

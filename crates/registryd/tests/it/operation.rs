@@ -1,9 +1,21 @@
 //! Running a server: health, counters, drain, many and slow clients.
 
-use std::time::Duration;
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
-use ocicore::Digest;
-use registryd::{Limits, Server, storage::MemoryStorage};
+use async_trait::async_trait;
+use bytes::Bytes;
+use ocicore::{BoxStream, Class, Digest, Result};
+use registryd::{
+    Limits, Server,
+    storage::{Key, MemoryStorage, Meta, Object, Storage, Upload, UploadId, Version, When},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -27,11 +39,102 @@ async fn health_and_counters_are_served() {
         "registryd_requests_total{method=\"POST\",status=\"201\"} 1",
         "registryd_requests_total{method=\"GET\",status=\"200\"} 2",
         "registryd_received_bytes_total 5",
+        "registryd_request_seconds_count 3",
+        "registryd_connections 1",
     ] {
         assert!(
             metrics.lines().any(|found| found == line),
             "{line} in {metrics}"
         );
+    }
+}
+
+/// A storage whose disk is full or gone while told so.
+#[derive(Debug)]
+struct Broken {
+    inner: MemoryStorage,
+    class: Class,
+    is_broken: Arc<AtomicBool>,
+}
+
+impl Broken {
+    fn check(&self) -> Result<()> {
+        if self.is_broken.load(Ordering::Relaxed) {
+            let why = "/secret/path cannot be written";
+            return Err(ocicore::Error::store("write", "x", "y", self.class, why));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Storage for Broken {
+    async fn open(&self, key: &Key, range: Range<u64>) -> Result<Option<Object>> {
+        self.check()?;
+        self.inner.open(key, range).await
+    }
+    async fn head(&self, key: &Key) -> Result<Option<Meta>> {
+        self.check()?;
+        self.inner.head(key).await
+    }
+    async fn put(&self, key: &Key, bytes: Bytes, when: When<'_>) -> Result<Version> {
+        self.check()?;
+        self.inner.put(key, bytes, when).await
+    }
+    async fn delete(&self, key: &Key, when: When<'_>) -> Result<()> {
+        self.check()?;
+        self.inner.delete(key, when).await
+    }
+    fn list(&self, prefix: &Key, after: Option<&Key>) -> BoxStream<(Key, Meta)> {
+        self.inner.list(prefix, after)
+    }
+    async fn begin(&self) -> Result<Box<dyn Upload>> {
+        self.check()?;
+        self.inner.begin().await
+    }
+    async fn resume(&self, id: &UploadId) -> Result<Option<Box<dyn Upload>>> {
+        self.check()?;
+        self.inner.resume(id).await
+    }
+    fn uploads(&self) -> BoxStream<(UploadId, SystemTime)> {
+        self.inner.uploads()
+    }
+}
+
+#[tokio::test]
+async fn a_storage_that_fails_is_told_without_its_paths() {
+    for (class, status) in [
+        (Class::Exhausted, 507),
+        (Class::Transient, 503),
+        (Class::Other, 500),
+    ] {
+        let is_broken = Arc::new(AtomicBool::new(false));
+        let storage = Broken {
+            inner: MemoryStorage::new(),
+            class,
+            is_broken: Arc::clone(&is_broken),
+        };
+        let peer = Peer::start(Server::builder(storage)).await;
+        let image = peer.push_image("a", "1", b"layer").await;
+        is_broken.store(true, Ordering::Relaxed);
+        let digest = Digest::of(b"x");
+        for (method, path) in [
+            ("GET", "/healthz".to_owned()),
+            ("GET", "/v2/a/manifests/1".to_owned()),
+            ("POST", format!("/v2/a/blobs/uploads/?digest={digest}")),
+        ] {
+            let answer = peer.request(method, &path).body("x").send().await.unwrap();
+            assert_eq!(answer.status(), status, "{path}");
+            let text = answer.text().await.unwrap();
+            assert!(
+                text.contains("\"UNKNOWN\"") && !text.contains("secret"),
+                "{text}"
+            );
+        }
+        is_broken.store(false, Ordering::Relaxed);
+        assert_eq!(peer.send("GET", "/healthz").await.status(), 200);
+        let found = peer.send("GET", "/v2/a/manifests/1").await;
+        assert_eq!(found.text().await.unwrap(), image);
     }
 }
 

@@ -3,9 +3,10 @@
 use std::{
     ops::Range,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,13 +17,16 @@ use ocicore::{
     MediaType, Name, Place, RawManifest, Repositories, Repository, Result, Stored, Tag,
 };
 use registryd::{
-    Server,
+    Access, Auth, Builder, Grant, Password, Secret, Server, User,
     storage::{MemoryStorage, Storage},
 };
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::client::{Peer, descriptor, disk, header};
+use crate::{
+    client::{Peer, descriptor, disk, expect_fault, header},
+    collect::Later,
+};
 
 /// An upstream that counts what it is asked, and fails or lies when told to.
 #[derive(Debug)]
@@ -165,6 +169,10 @@ async fn start() -> (Peer, Peer, Arc<Upstream>) {
 }
 
 async fn start_on(storage: impl Storage) -> (Peer, Peer, Arc<Upstream>) {
+    start_with(Server::builder(storage)).await
+}
+
+async fn start_with(mut builder: Builder) -> (Peer, Peer, Arc<Upstream>) {
     let behind = Peer::memory().await;
     let upstream = Arc::new(Upstream {
         inner: behind.server.repositories(),
@@ -174,7 +182,6 @@ async fn start_on(storage: impl Storage) -> (Peer, Peer, Arc<Upstream>) {
         opened: AtomicUsize::new(0),
         open: watch::Sender::new(true),
     });
-    let mut builder = Server::builder(storage);
     for host in ["docker.io", "quay.io", "localhost:5000"] {
         let handle = Arc::new(Handle(Arc::clone(&upstream)));
         builder = builder.upstream(host, handle).unwrap();
@@ -205,6 +212,14 @@ async fn names_lead_to_upstreams() {
         ("team/app", "?ns=quay.io", &other, b"app"),
         ("localhost_5000/team/app", "", &other, b"app"),
         ("team/app", "?ns=localhost:5000", &other, b"app"),
+        // As containerd does it for a mirror with a path of its own.
+        ("quay.io/team/app", "?ns=quay.io", &other, b"app"),
+        (
+            "localhost_5000/team/app",
+            "?ns=localhost:5000",
+            &other,
+            b"app",
+        ),
     ] {
         let digest = Digest::of(image.as_bytes());
         let manifest = format!("/v2/{name}/manifests/1{query}");
@@ -354,6 +369,103 @@ async fn what_is_missing_is_not_asked_for_again_and_again() {
     let blob = format!("/v2/a/{}", layer(b"x"));
     peer.refused("GET", &blob, 404, "BLOB_UNKNOWN").await;
     assert_eq!(upstream.opened.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn what_an_upstream_said_is_asked_again_after_a_while() {
+    let clock = Arc::new(Later(Mutex::default()));
+    let cx = Cx::default().with_clock(clock.clone());
+    let builder = Server::builder(MemoryStorage::new()).context(cx);
+    let (peer, behind, upstream) = start_with(builder).await;
+    let at = |seconds| *clock.0.lock().unwrap() = Duration::from_secs(seconds);
+    let asked = || upstream.asked.swap(0, Ordering::Relaxed);
+    let old = behind.push_image("a/b", "1", b"old").await;
+    let path = "/v2/a/b/manifests/1";
+    assert_eq!(text(&peer, path).await, old);
+    let new = behind.push_image("a/b", "1", b"new").await;
+    asked();
+    at(290);
+    assert_eq!(text(&peer, path).await, old);
+    assert_eq!(asked(), 0);
+    at(310);
+    // Better the old one than none.
+    upstream.failing.store(true, Ordering::Relaxed);
+    assert_eq!(text(&peer, path).await, old);
+    assert_eq!(asked(), 1);
+    upstream.failing.store(false, Ordering::Relaxed);
+    assert_eq!(text(&peer, path).await, new);
+
+    let path = "/v2/a/b/manifests/2";
+    peer.refused("GET", path, 404, "MANIFEST_UNKNOWN").await;
+    let late = behind.push_image("a/b", "2", b"late").await;
+    asked();
+    at(310 + 55);
+    peer.refused("GET", path, 404, "MANIFEST_UNKNOWN").await;
+    assert_eq!(asked(), 0);
+    at(310 + 65);
+    assert_eq!(text(&peer, path).await, late);
+    // What is pushed here is there at once, also where an upstream was said to have nothing.
+    let path = "/v2/a/b/manifests/3";
+    peer.refused("GET", path, 404, "MANIFEST_UNKNOWN").await;
+    let ours = peer.push_image("a/b", "3", b"ours").await;
+    assert_eq!(text(&peer, path).await, ours);
+}
+
+/// The repository that a name and `ns` lead to is the one that somebody must be allowed to read.
+#[tokio::test]
+async fn a_namespace_is_no_way_around_rights() {
+    let grant = |pattern: &str| Grant::new(Access::Read, pattern.parse().unwrap());
+    let user = |name: &str| User::new(name, Password::plain("x")).unwrap();
+    let ann = user("ann").grant(grant("quay.io/**"));
+    let auth = Auth::bearer(Secret::new("s").unwrap())
+        .user(ann)
+        .user(user("bob").grant(grant("team/**")));
+    let (peer, behind, _) = start_with(Server::builder(MemoryStorage::new()).auth(auth)).await;
+    let image = behind.push_image("team/app", "1", b"app").await;
+    let digest = Digest::of(image.as_bytes());
+    for path in [
+        "manifests/1".to_owned(),
+        format!("manifests/{digest}"),
+        layer(b"app"),
+        format!("referrers/{digest}"),
+        "tags/list".to_owned(),
+    ] {
+        for (user, inside, elsewhere) in [("ann", true, false), ("bob", false, true)] {
+            for (query, may) in [
+                ("?ns=quay.io", inside),
+                ("?n%73=quay.io", inside),
+                ("?ns=docker.io", elsewhere),
+                ("?ns=ghcr.io", elsewhere),
+                ("", elsewhere),
+            ] {
+                let path = format!("/v2/team/app/{path}{query}");
+                let found = peer.request("GET", &path).basic_auth(user, Some("x"));
+                let status = found.send().await.unwrap().status();
+                assert_eq!(status != 403, may, "{user} {path}: {status}");
+            }
+        }
+    }
+    // A token is asked for the repository that is meant.
+    let path = "/v2/team/app/manifests/1?ns=quay.io";
+    let refused = peer.send("GET", path).await;
+    let challenge = header(&refused, "www-authenticate");
+    assert!(
+        challenge.contains("scope=\"repository:quay.io/team/app:pull\""),
+        "{challenge}"
+    );
+    let query = "/auth/token?scope=repository:quay.io/team/app:pull";
+    let token = peer.request("GET", query).basic_auth("ann", Some("x"));
+    let token: serde_json::Value = token.send().await.unwrap().json().await.unwrap();
+    let token = token["token"].as_str().unwrap();
+    let found = peer.request("GET", path).bearer_auth(token).send().await;
+    assert_eq!(found.unwrap().text().await.unwrap(), image);
+    let other = peer
+        .request("GET", "/v2/team/app/manifests/1")
+        .bearer_auth(token);
+    expect_fault(other.send().await.unwrap(), 401, "UNAUTHORIZED").await;
+    // Who writes means the repository that is named.
+    let push = peer.request("PUT", path).basic_auth("ann", Some("x"));
+    expect_fault(push.send().await.unwrap(), 403, "DENIED").await;
 }
 
 #[tokio::test]

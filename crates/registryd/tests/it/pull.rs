@@ -90,6 +90,118 @@ async fn a_blob_is_had_by_range() {
     .await;
 }
 
+/// Large ones are read piece by piece, small ones are kept in memory.
+#[tokio::test]
+async fn a_large_blob_is_had_by_range() {
+    Peer::each(async |peer| {
+        let content: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let path = format!("/v2/a/blobs/{}", peer.push_blob("a", &content).await);
+        for (range, part) in [
+            ("bytes=0-0", 0..1),
+            ("bytes=131071-131072", 131_071..131_073),
+            ("bytes=262144-", 262_144..1_000_000),
+            ("bytes=-500000", 500_000..1_000_000),
+            ("bytes=999999-2000000", 999_999..1_000_000),
+        ] {
+            let found = peer.request("GET", &path).header("range", range);
+            let found = found.send().await.unwrap();
+            assert_eq!(found.status(), 206, "{range}");
+            let (first, last) = (part.start, part.end - 1);
+            let expected = format!("bytes {first}-{last}/1000000");
+            assert_eq!(header(&found, "content-range"), expected);
+            assert!(found.bytes().await.unwrap() == content[part], "{range}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_head_is_that_of_the_whole_answer() {
+    Peer::each(async |peer| {
+        let image = peer.push_image("a", "1", b"layer").await;
+        let (digest, blob) = (Digest::of(image.as_bytes()), Digest::of(b"layer"));
+        for path in [
+            "/v2/".to_owned(),
+            "/v2/_catalog".to_owned(),
+            "/v2/a/tags/list".to_owned(),
+            "/v2/a/manifests/1".to_owned(),
+            format!("/v2/a/manifests/{digest}"),
+            format!("/v2/a/blobs/{blob}"),
+            format!("/v2/a/referrers/{digest}"),
+            "/v2/b/tags/list".to_owned(),
+            "/v2/a/manifests/2".to_owned(),
+            "/healthz".to_owned(),
+        ] {
+            // A range is none of `HEAD` (RFC 9110 §14.2).
+            let head = peer.request("HEAD", &path).header("range", "bytes=0-0");
+            let (head, get) = (head.send().await.unwrap(), peer.send("GET", &path).await);
+            assert_eq!(head.status(), get.status(), "{path}");
+            for name in ["content-type", "docker-content-digest", "etag"] {
+                assert_eq!(header(&head, name), header(&get, name), "{path}");
+            }
+            let length = header(&head, "content-length");
+            assert!(head.bytes().await.unwrap().is_empty());
+            let body = get.bytes().await.unwrap();
+            assert_eq!(length, body.len().to_string(), "{path}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_manifest_may_have_a_longer_digest() {
+    Peer::each(async |peer| {
+        let image = peer.push_image("a", "1", b"layer").await;
+        let digest = ocicore::Algorithm::Sha512.digest(image.as_bytes());
+        let put = async |reference: &str, manifest: &str| {
+            peer.put_manifest("a", reference, MediaType::OCI_MANIFEST, manifest)
+                .await
+        };
+        let pushed = put(&format!("{digest}?tag=long"), &image).await;
+        assert_eq!(pushed.status(), 201);
+        assert_eq!(header(&pushed, "docker-content-digest"), digest.to_string());
+        for reference in [digest.to_string(), "long".to_owned()] {
+            let path = format!("/v2/a/manifests/{reference}");
+            let found = peer.send("GET", &path).await;
+            assert_eq!(header(&found, "docker-content-digest"), digest.to_string());
+            assert_eq!(found.text().await.unwrap(), image);
+        }
+        let other = ocicore::Algorithm::Sha512.digest(b"other");
+        let refused = put(&other.to_string(), &image).await;
+        crate::client::expect_fault(refused, 400, "DIGEST_INVALID").await;
+
+        let mut subject = descriptor(MediaType::OCI_MANIFEST, image.as_bytes());
+        subject["digest"] = digest.to_string().into();
+        let referrer = json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::OCI_MANIFEST,
+            "config": descriptor("x/sig".parse().unwrap(), b"{}"),
+            "layers": [],
+            "subject": subject,
+        })
+        .to_string();
+        let pushed = put("signature", &referrer).await;
+        assert_eq!(header(&pushed, "oci-subject"), digest.to_string());
+        let list: Value = peer
+            .send("GET", &format!("/v2/a/referrers/{digest}"))
+            .await
+            .json()
+            .await
+            .unwrap();
+        let expected = Digest::of(referrer.as_bytes()).to_string();
+        assert_eq!(list["manifests"][0]["digest"], expected);
+
+        let path = format!("/v2/a/manifests/{digest}");
+        assert_eq!(peer.send("DELETE", &path).await.status(), 202);
+        peer.refused("GET", "/v2/a/manifests/long", 404, "MANIFEST_UNKNOWN")
+            .await;
+        // The same bytes under their other digest are another manifest.
+        let found = peer.send("GET", "/v2/a/manifests/1").await;
+        assert_eq!(found.text().await.unwrap(), image);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn lists_come_in_pages() {
     Peer::each(async |peer| {

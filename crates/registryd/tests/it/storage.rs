@@ -245,3 +245,23 @@ async fn two_servers_on_one_directory_take_turns() {
     }
     assert_eq!(text(&*one, "n").await.unwrap(), "800");
 }
+
+#[tokio::test]
+async fn an_object_is_as_old_as_its_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = disk(&directory);
+    let mut upload = storage.begin().await.unwrap();
+    upload.append(0, body(&["x"])).await.unwrap();
+    // Its bytes came long ago.
+    let path = directory.path().join(".uploads").join(upload.id().as_str());
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let begin = std::time::SystemTime::now();
+    upload.commit(1, &key("x")).await.unwrap();
+    let modified = storage.head(&key("x")).await.unwrap().unwrap().modified;
+    // File systems know the time less exactly than we do.
+    assert!(
+        modified + std::time::Duration::from_secs(5) > begin,
+        "{modified:?}"
+    );
+}

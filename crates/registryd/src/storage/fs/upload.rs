@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
     sync::Arc,
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -186,6 +187,8 @@ impl Upload for FsUpload {
             if cut(file, len, &id)? && inner.durability == Durability::PowerLoss {
                 file.sync_data()?;
             }
+            // Its bytes may have come long ago, and garbage collection goes by age.
+            file.set_modified(SystemTime::now())?;
             let lock = inner.lock(&to)?;
             inner.rename(&data_path(inner, &id), &inner.path(&to))?;
             drop(lock);
