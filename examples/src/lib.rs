@@ -22,7 +22,7 @@ pub use failure::{Failure, Result};
 pub use images::{registry, source_date_epoch};
 pub use place::Place;
 pub use progress::Bars;
-pub use run::{Common, Shell, completions, print, run};
+pub use run::{Common, Shell, completions, print, run, run_logging};
 
 /// The example in the README, compiled.
 #[cfg(doctest)]

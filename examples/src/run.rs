@@ -26,8 +26,17 @@ pub struct Common {
 ///
 /// `RUST_LOG` chooses what is logged to standard error; by default warnings.
 pub fn run(common: Common, command: impl AsyncFnOnce(Cx) -> Result<()>) -> ExitCode {
+    run_logging(common, "warn", command)
+}
+
+/// The same with another default than warnings, in the words of `RUST_LOG`.
+pub fn run_logging(
+    common: Common,
+    default: &str,
+    command: impl AsyncFnOnce(Cx) -> Result<()>,
+) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -1,13 +1,16 @@
 //! A registry for the images of a buildset, a drop-in for zuul-registry.
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use examples::{
     Common, EXIT_CODES, Shell,
     buildset_registry::{Prune, Serve, Source},
-    completions, run,
+    completions, run_logging,
 };
+
+/// What is logged with `--debug`.
+const DEBUG: &str = "info,registryd=debug,ociregistry=debug,examples=debug";
 
 /// Serves container images from a directory, and cleans it.
 #[derive(Parser, Debug)]
@@ -17,8 +20,12 @@ struct Arguments {
     common: Common,
     #[command(flatten)]
     source: Source,
+    /// Log each request and more, as DEBUG=1 does; RUST_LOG goes before it
+    #[arg(long, short, global = true)]
+    debug: bool,
+    /// What to do [default: serve]
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -36,8 +43,9 @@ Examples:
     #[command(after_help = "\
 What was pushed or used within the last hour always stays.
 
-Example:
-  buildset-registry -c /conf/registry.yaml prune --dry-run")]
+Examples:
+  buildset-registry -c /conf/registry.yaml prune --dry-run
+  buildset-registry --storage DIR prune --expiration 604800 --tags 'change_*' --keep 10")]
     Prune(Prune),
     /// Print completions for a shell
     Completions {
@@ -50,12 +58,16 @@ fn main() -> ExitCode {
     let Arguments {
         common,
         source,
+        debug,
         command,
     } = Arguments::parse();
-    run(common, async |cx| match command {
-        Command::Serve(command) => command.run(&cx, common, source).await,
-        Command::Prune(command) => command.run(&cx, common, source).await,
-        Command::Completions { shell } => {
+    let debug = debug || env::var_os("DEBUG").is_some_and(|value| value == "1");
+    let log = if debug { DEBUG } else { "warn" };
+    run_logging(common, log, async |cx| match command {
+        None => Serve::default().run(&cx, common, source).await,
+        Some(Command::Serve(command)) => command.run(&cx, common, source).await,
+        Some(Command::Prune(command)) => command.run(&cx, common, source).await,
+        Some(Command::Completions { shell }) => {
             completions::<Arguments>(shell);
             Ok(())
         }

@@ -1,9 +1,15 @@
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use ocicore::Class;
+use registryd::{Access, Grant, Password, Secret, User};
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
 use crate::{Failure, Result};
+
+/// Stands for the `%` of a variable while the text is parsed, for no plain YAML scalar begins with
+/// that one. It is of the private use area, which no settings use.
+const VARIABLE: &str = "\u{e000}(ZUUL_";
 
 /// The YAML file of zuul-registry.
 #[derive(Debug, Deserialize)]
@@ -12,15 +18,18 @@ struct File {
     registry: Section,
 }
 
+/// Any scalar may be, or hold, a variable; so all are text at first.
+type Scalar = Spanned<String>;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Section {
-    address: Option<String>,
-    port: Option<u16>,
-    public_url: Option<String>,
-    tls_cert: Option<String>,
-    tls_key: Option<String>,
-    secret: Option<String>,
+    address: Option<Scalar>,
+    port: Option<Scalar>,
+    public_url: Option<Scalar>,
+    tls_cert: Option<Scalar>,
+    tls_key: Option<Scalar>,
+    secret: Option<Scalar>,
     #[serde(default)]
     users: Vec<Account>,
     storage: Storage,
@@ -29,23 +38,16 @@ struct Section {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Account {
-    name: String,
-    pass: String,
-    access: AccessName,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum AccessName {
-    Read,
-    Write,
+    name: Scalar,
+    pass: Scalar,
+    access: Scalar,
 }
 
 #[derive(Debug, Deserialize)]
 struct Storage {
-    driver: String,
-    root: Option<String>,
-    expiration: Option<u64>,
+    driver: Scalar,
+    root: Option<Scalar>,
+    expiration: Option<Scalar>,
 }
 
 /// What the file says, in our own words.
@@ -54,8 +56,8 @@ pub(super) struct Config {
     pub(super) listen: Option<String>,
     pub(super) public_url: Option<String>,
     pub(super) tls: Option<(PathBuf, PathBuf)>,
-    pub(super) secret: Option<registryd::Secret>,
-    pub(super) users: Vec<registryd::User>,
+    pub(super) secret: Option<Secret>,
+    pub(super) users: Vec<User>,
     /// Once somebody is named who may read, nobody else may.
     pub(super) readers_are_named: bool,
     /// Somebody may push.
@@ -71,90 +73,131 @@ impl Config {
         text: &str,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
-        let wrong = |what: String| Failure::new(Class::Invalid, what).context(file.to_owned());
-        let File { registry } = serde_saphyr::from_str(text)
-            .map_err(|error| wrong(error.without_snippet().to_string()))?;
-        let expand = |text: String| expand(&text, &variable).map_err(wrong);
-        let optional = |text: Option<String>| text.map(expand).transpose();
-
-        let driver = expand(registry.storage.driver)?;
-        if driver != "filesystem" {
-            return Err(wrong(format!(
-                "storage driver is `{driver}`: expected `filesystem`"
-            )));
-        }
-        let Some(root) = optional(registry.storage.root)? else {
-            return Err(wrong(
-                "storage has no `root`: expected a directory".to_owned(),
-            ));
-        };
-        let tls = match (optional(registry.tls_cert)?, optional(registry.tls_key)?) {
-            (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
-            (None, None) => None,
-            _ => {
-                return Err(wrong(
-                    "expected both `tls-cert` and `tls-key`, or none".to_owned(),
-                ));
-            }
-        };
-        let listen = match (optional(registry.address)?, registry.port) {
-            (None, None) => None,
-            (address, port) => {
-                let address = address.unwrap_or_else(|| "127.0.0.1".to_owned());
-                let port = port.unwrap_or(9000);
-                Some(match address.contains(':') {
-                    true => format!("[{address}]:{port}"),
-                    false => format!("{address}:{port}"),
-                })
-            }
-        };
-        let may = |access| registry.users.iter().any(|user| user.access == access);
-        let (readers_are_named, writers_are_named) =
-            (may(AccessName::Read), may(AccessName::Write));
-        let mut users = Vec::new();
-        for account in registry.users {
-            let access = match account.access {
-                AccessName::Read => registryd::Access::Read,
-                AccessName::Write => registryd::Access::Write,
-            };
-            let password = registryd::Password::plain(expand(account.pass)?);
-            let user = registryd::User::new(expand(account.name)?, password)
-                .map_err(|error| wrong(error.to_string()))?;
-            users.push(user.grant(registryd::Grant::everything(access)));
-        }
-        Ok(Self {
-            listen,
-            public_url: optional(registry.public_url)?,
-            tls,
-            secret: optional(registry.secret)?
-                .map(registryd::Secret::new)
-                .transpose()
-                .map_err(|error| wrong(error.to_string()))?,
-            users,
-            readers_are_named,
-            writers_are_named,
-            root: Some(root.into()),
-            expiration: registry.storage.expiration.map(Duration::from_secs),
-        })
+        read(text, &variable)
+            .map_err(|what| Failure::new(Class::Invalid, what).context(file.to_owned()))
     }
 }
 
-/// Replaces `%(ZUUL_NAME)`; other names are none of the file's business.
-fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+fn read(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Config, String> {
+    let text = text.replace("%(ZUUL_", VARIABLE);
+    let File { registry } =
+        serde_saphyr::from_str(&text).map_err(|error| error.without_snippet().to_string())?;
+    let expand =
+        |scalar: &Scalar| expand(&scalar.value, variable).map_err(|fault| at(scalar, fault));
+    let optional = |scalar: &Option<Scalar>| scalar.as_ref().map(expand).transpose();
+
+    let driver = &registry.storage.driver;
+    let name = expand(driver)?;
+    if name != "filesystem" {
+        let fault = format!("storage driver is `{name}`: expected `filesystem`");
+        return Err(at(driver, fault));
+    }
+    let Some(root) = optional(&registry.storage.root)? else {
+        return Err("storage has no `root`: expected a directory".to_owned());
+    };
+    let tls = match (optional(&registry.tls_cert)?, optional(&registry.tls_key)?) {
+        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+        (None, None) => None,
+        _ => return Err("expected both `tls-cert` and `tls-key`, or none".to_owned()),
+    };
+    let mut config = Config {
+        listen: listen(
+            optional(&registry.address)?,
+            number(&registry.port, "port", "a port", expand)?,
+        ),
+        public_url: optional(&registry.public_url)?,
+        tls,
+        root: Some(root.into()),
+        expiration: number(
+            &registry.storage.expiration,
+            "expiration",
+            "seconds",
+            expand,
+        )?
+        .map(Duration::from_secs),
+        ..Config::default()
+    };
+    if let Some(scalar) = &registry.secret {
+        let secret = Secret::new(expand(scalar)?).map_err(|error| at(scalar, error.to_string()))?;
+        config.secret = Some(secret);
+    }
+    for account in &registry.users {
+        let access = match expand(&account.access)?.as_str() {
+            "read" => Access::Read,
+            "write" => Access::Write,
+            other => {
+                let fault = format!("access is `{other}`: expected `read` or `write`");
+                return Err(at(&account.access, fault));
+            }
+        };
+        match access {
+            Access::Read => config.readers_are_named = true,
+            Access::Write => config.writers_are_named = true,
+        }
+        let password = Password::plain(expand(&account.pass)?);
+        let user = User::new(expand(&account.name)?, password)
+            .map_err(|error| at(&account.name, error.to_string()))?;
+        config.users.push(user.grant(Grant::everything(access)));
+    }
+    Ok(config)
+}
+
+/// What is wrong, and where.
+fn at(scalar: &Scalar, fault: String) -> String {
+    let place = scalar.referenced;
+    format!(
+        "{fault} at line {}, column {}",
+        place.line(),
+        place.column()
+    )
+}
+
+fn number<T: FromStr>(
+    scalar: &Option<Scalar>,
+    name: &str,
+    expected: &str,
+    expand: impl Fn(&Scalar) -> Result<String, String>,
+) -> Result<Option<T>, String> {
+    let Some(scalar) = scalar else {
+        return Ok(None);
+    };
+    let text = expand(scalar)?;
+    match text.parse() {
+        Ok(number) => Ok(Some(number)),
+        Err(_) => Err(at(
+            scalar,
+            format!("{name} is `{text}`: expected {expected}"),
+        )),
+    }
+}
+
+fn listen(address: Option<String>, port: Option<u16>) -> Option<String> {
+    if address.is_none() && port.is_none() {
+        return None;
+    }
+    let address = address.unwrap_or_else(|| "127.0.0.1".to_owned());
+    let port = port.unwrap_or(9000);
+    Some(match address.contains(':') {
+        true => format!("[{address}]:{port}"),
+        false => format!("{address}:{port}"),
+    })
+}
+
+/// Replaces variables; what others write in that way is none of the file's business.
+fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
-    while let Some(start) = rest.find("%(ZUUL_") {
-        let (before, from) = rest.split_at(start);
-        let Some(end) = from.find(')') else {
-            return Err(format!("`{from}` has no closing `)`"));
+    while let Some((before, from)) = rest.split_once(VARIABLE) {
+        let Some((name, after)) = from.split_once(')') else {
+            return Err(format!("`%(ZUUL_{from}` has no closing `)`"));
         };
-        let name = &from[2..end];
-        let Some(value) = variable(name) else {
+        let name = format!("ZUUL_{name}");
+        let Some(value) = variable(&name) else {
             return Err(format!("the environment has no `{name}`"));
         };
         out.push_str(before);
         out.push_str(&value);
-        rest = &from[end + 1..];
+        rest = after;
     }
     out.push_str(rest);
     Ok(out)
@@ -209,10 +252,39 @@ registry:
             assert_eq!(config.listen.as_deref(), listen, "{to}");
         }
         assert!(!format!("{config:?}").contains("apassc"));
-        assert_eq!(
-            expand("a%(ZUUL_X)b%(HOME)", |name| Some(name.to_owned())).unwrap(),
-            "aZUUL_Xb%(HOME)"
-        );
+    }
+
+    #[test]
+    fn a_variable_stands_for_any_scalar() {
+        let values = [
+            ("ZUUL_PORT", "5001"),
+            ("ZUUL_DRIVER", "filesystem"),
+            ("ZUUL_ACCESS", "write"),
+            ("ZUUL_ROOT", "/a: 'b' # c"),
+            ("ZUUL_TIME", "60"),
+            ("ZUUL_URL", "https://x"),
+        ];
+        let text = "
+# %(ZUUL_NOT_SET)
+registry:
+  port: %(ZUUL_PORT)
+  public-url: \"%(ZUUL_URL):%(ZUUL_PORT)/%(HOME)\"
+  users: [{name: n, pass: 1234, access: %(ZUUL_ACCESS)}]
+  storage:
+    driver: %(ZUUL_DRIVER)
+    root: %(ZUUL_ROOT)
+    expiration: %(ZUUL_TIME)
+";
+        let config = Config::parse("registry.yaml", text, |name| {
+            let found = values.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        });
+        let config = config.unwrap();
+        assert_eq!(config.listen.as_deref(), Some("127.0.0.1:5001"));
+        assert_eq!(config.public_url.as_deref(), Some("https://x:5001/%(HOME)"));
+        assert!(config.writers_are_named);
+        assert_eq!(config.root, Some("/a: 'b' # c".into()));
+        assert_eq!(config.expiration, Some(Duration::from_secs(60)));
     }
 
     #[test]
@@ -225,6 +297,10 @@ registry:
             ("port: 5000", "port: high"),
             ("access: write", "access: all"),
             ("ZUUL_PASS", "ZUUL_MISSING"),
+            ("%(ZUUL_PASS)", "%(ZUUL_PASS"),
+            ("port: 5000", "port: 65536"),
+            ("port: 5000", "port: %(ZUUL_PORT)"),
+            ("expiration: 3600", "expiration: 1h"),
             ("name: zuul", "name: 'a:b'"),
             ("secret: '%(ZUUL_SECRET)'", "secret: ''"),
             ("address: '::'", "adress: '::'"),

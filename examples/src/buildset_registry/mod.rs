@@ -20,22 +20,28 @@ use crate::{Common, Failure, Result, print, registry};
 
 mod config;
 
+/// Where zuul-registry looks for its settings.
+const SETTINGS: &str = "/conf/registry.yaml";
 /// How long requests in progress may take when the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Where the settings come from, for all commands.
 #[derive(clap::Args, Debug)]
 pub struct Source {
-    /// Settings in the YAML of zuul-registry; options go before them
+    /// Settings in the YAML of zuul-registry; options go before them [default:
+    /// /conf/registry.yaml, if it is there and no `--storage` is given]
     #[arg(long, short, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where images are kept
     #[arg(long, global = true, value_name = "DIR")]
     storage: Option<PathBuf>,
+    /// Say what `prune` would remove, and remove nothing
+    #[arg(long, global = true)]
+    dry_run: bool,
 }
 
 /// Options of `serve`.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Default)]
 pub struct Serve {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:5000]
     #[arg(long, value_name = "ADDR:PORT")]
@@ -93,9 +99,6 @@ pub struct Serve {
 /// Options of `prune`.
 #[derive(clap::Args, Debug)]
 pub struct Prune {
-    /// Say what would be removed, and remove nothing
-    #[arg(long)]
-    dry_run: bool,
     #[command(flatten)]
     retention: Retention,
 }
@@ -115,8 +118,14 @@ struct Retention {
 }
 
 impl Source {
+    /// The file of the settings, if there is one.
+    fn settings<'a>(&'a self, usual: &'a Path) -> Option<&'a Path> {
+        let usual = (self.storage.is_none() && usual.exists()).then_some(usual);
+        self.config.as_deref().or(usual)
+    }
+
     fn read(&self) -> Result<Config> {
-        let mut config = match &self.config {
+        let mut config = match self.settings(Path::new(SETTINGS)) {
             None => Config::default(),
             Some(path) => {
                 let text = read(path)?;
@@ -167,6 +176,10 @@ impl Serve {
             builder = builder.sparse(Sparse::Refuse);
         }
         if let Some(every) = self.prune_every {
+            if source.dry_run {
+                let failure = "`--dry-run` and `--prune-every` contradict each other";
+                return Err(Failure::new(Class::Invalid, failure));
+            }
             let options = self.retention.options(&config);
             builder = builder.collect(Duration::from_secs(every), options);
         }
@@ -270,6 +283,16 @@ impl Serve {
     }
 }
 
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            expiration: None,
+            tags: "*".to_owned(),
+            keep: 0,
+        }
+    }
+}
+
 impl Retention {
     fn options(&self, config: &Config) -> gc::Options {
         let options = gc::Options::default();
@@ -294,7 +317,7 @@ impl Prune {
         let storage: Arc<dyn Storage> = Arc::new(FsStorage::open(config.existing_root()?)?);
         let options = self.retention.options(&config);
         let plan = gc::plan(cx, &storage, &options).await?;
-        if self.dry_run {
+        if source.dry_run {
             return print(common, &plan, |plan| {
                 let tags = plan.tags.iter();
                 let tags: String = tags
@@ -341,4 +364,31 @@ fn allow_open_files() {
 fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path)
         .map_err(|error| Failure::from(error).context(path.display().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_lie_where_zuul_registry_has_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let usual = directory.path().join("registry.yaml");
+        let source = |config: Option<&str>, storage: Option<&str>| Source {
+            config: config.map(PathBuf::from),
+            storage: storage.map(PathBuf::from),
+            dry_run: false,
+        };
+        assert_eq!(source(None, None).settings(&usual), None);
+        std::fs::write(&usual, "").unwrap();
+        for (config, storage, expected) in [
+            (None, None, Some(usual.as_path())),
+            (None, Some("dir"), None),
+            (Some("a"), None, Some(Path::new("a"))),
+            (Some("a"), Some("dir"), Some(Path::new("a"))),
+        ] {
+            let source = source(config, storage);
+            assert_eq!(source.settings(&usual), expected, "{source:?}");
+        }
+    }
 }

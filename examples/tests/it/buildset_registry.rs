@@ -8,6 +8,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use ocicore::{Class, Cx, Digest, MediaType, Name, Place, RawManifest, Repositories};
+use ociregistry::{Credentials, HostOptions, Registry};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::shown;
@@ -31,9 +33,13 @@ struct Serving {
 
 impl Serving {
     fn start(directory: &Path, args: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(args)
+        Self::run(directory, Command::new(PROGRAM).args(args))
+    }
+
+    fn run(directory: &Path, command: &mut Command) -> Self {
+        let mut child = command
             .env("ZUUL_PASSWORD", "word")
+            .env_remove("RUST_LOG")
             .current_dir(directory)
             .stdout(Stdio::piped())
             .spawn()
@@ -100,6 +106,7 @@ fn help() {
 #[test]
 fn settings_are_checked() {
     let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("users"), "dan:{SHA}x\n").unwrap();
     let mut text = String::new();
     for (settings, args) in [
         (SETTINGS.to_owned(), &[][..]),
@@ -111,6 +118,9 @@ fn settings_are_checked() {
         ),
         (SETTINGS.to_owned(), &["--upstream", "Quay.io"]),
         (SETTINGS.to_owned(), &["--prune-every", "0"]),
+        (SETTINGS.to_owned(), &["--htpasswd", "users"]),
+        (SETTINGS.to_owned(), &["--secret-file", "none"]),
+        (SETTINGS.to_owned(), &["--self-signed", "a b"]),
     ] {
         fs::write(directory.path().join("registry.yaml"), settings).unwrap();
         let mut all = vec!["-c", "registry.yaml", "serve", "--check"];
@@ -154,6 +164,196 @@ fn it_serves_as_zuul_configures_it() {
     );
     assert_eq!(status, 200);
     assert_eq!(push_index(&server, "v1"), 401);
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// All that zuul-registry's own command line can be.
+#[test]
+fn the_command_line_of_zuul_registry_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = SETTINGS.replace("3600", "0");
+    fs::write(directory.path().join("registry.yaml"), settings).unwrap();
+    let log = directory.path().join("log");
+    for (args, variable, is_logged) in [
+        (&["-c", "registry.yaml"][..], None, false),
+        (&["-c", "registry.yaml", "serve"], Some("0"), false),
+        (&["-c", "registry.yaml", "serve"], Some("1"), true),
+        (&["-d", "-c", "registry.yaml"], None, true),
+        (&["-c", "registry.yaml", "-d", "serve"], None, true),
+        (&["serve", "-d", "-c", "registry.yaml"], None, true),
+        (&["--dry-run", "-c", "registry.yaml", "serve"], None, false),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        command.args(args).stderr(fs::File::create(&log).unwrap());
+        if let Some(value) = variable {
+            command.env("DEBUG", value);
+        }
+        let server = Serving::run(directory.path(), &mut command);
+        assert_eq!(server.ask("GET /v2/", "", "").0, 401, "{args:?}");
+        assert_eq!(server.stop(), Some(0));
+        let text = fs::read_to_string(&log).unwrap();
+        assert_eq!(
+            text.contains("registryd::access"),
+            is_logged,
+            "{args:?}: {text}"
+        );
+    }
+
+    let write = ["-c", "registry.yaml", "serve", "--anonymous-write"];
+    let server = Serving::start(directory.path(), &write);
+    assert_eq!(push_index(&server, "v1"), 201);
+    let mut text = String::new();
+    for args in [
+        &["--dry-run", "-c", "registry.yaml", "prune"][..],
+        &["-c", "registry.yaml", "prune", "--dry-run"],
+        &["prune", "--dry-run", "-c", "registry.yaml", "-d"],
+        &["-c", "registry.yaml", "prune"],
+        &["-c", "registry.yaml", "prune"],
+        &[
+            "--dry-run",
+            "-c",
+            "registry.yaml",
+            "serve",
+            "--prune-every",
+            "9",
+        ],
+        &["-c", "registry.yaml", "sreve"],
+    ] {
+        let is_there = server.ask("GET /v2/a/manifests/v1", "", "").0 == 200;
+        text += &format!(
+            "{}\n",
+            if is_there {
+                "v1 is there"
+            } else {
+                "v1 is gone"
+            }
+        );
+        text += &shown(PROGRAM, args, directory.path());
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn it_keeps_the_last_tags() {
+    let directory = tempfile::tempdir().unwrap();
+    let serve = [
+        "serve",
+        "--storage",
+        "store",
+        "--listen",
+        "127.0.0.1:0",
+        "--anonymous-write",
+    ];
+    let server = Serving::start(directory.path(), &serve);
+    for tag in ["change_1", "change_2", "v1", "change_3"] {
+        assert_eq!(push_index(&server, tag), 201);
+    }
+    let prune = [
+        "--storage",
+        "store",
+        "prune",
+        "--expiration",
+        "0",
+        "--tags",
+        "change_*",
+    ];
+    let prune = [&prune[..], &["--keep", "1", "--json"]].concat();
+    let text = shown(PROGRAM, &prune, directory.path());
+    assert!(text.contains("\"tags\": 2"), "{text}");
+    let (_, tags) = server.ask("GET /v2/a/tags/list", "", "");
+    assert!(
+        tags.ends_with(r#"{"name":"a","tags":["change_3","v1"]}"#),
+        "{tags}"
+    );
+}
+
+/// An image of two layers of which one is missing.
+#[test]
+fn it_refuses_images_in_part_when_told_so() {
+    let directory = tempfile::tempdir().unwrap();
+    for (complete, status) in [(&[][..], 201), (&["--complete"], 400)] {
+        let serve = [
+            "serve",
+            "--storage",
+            "store",
+            "--listen",
+            "127.0.0.1:0",
+            "--anonymous-write",
+        ];
+        let server = Serving::start(directory.path(), &[&serve[..], complete].concat());
+        let descriptor = |content: &str| {
+            let (digest, size) = (Digest::of(content.as_bytes()), content.len());
+            format!(r#"{{"mediaType":"x/y","digest":"{digest}","size":{size}}}"#)
+        };
+        for content in ["config", "layer"] {
+            let digest = Digest::of(content.as_bytes());
+            let post = format!("POST /v2/a/blobs/uploads/?digest={digest}");
+            assert_eq!(server.ask(&post, "", content).0, 201);
+        }
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{},"layers":[{},{}]}}"#,
+            descriptor("config"),
+            descriptor("layer"),
+            descriptor("missing")
+        );
+        let kind = "Content-Type: application/vnd.oci.image.manifest.v1+json\r\n";
+        let (found, answer) = server.ask("PUT /v2/a/manifests/v1", kind, &manifest);
+        assert_eq!(found, status, "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_serves_named_users_by_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    // `htpasswd -bnBC 4 dan secret`, and for `eve` the same password.
+    let hash = "$2y$04$xn2NuMNOnun4NfC2qu9IwugP7eZDZYuvaDpkCnTpV3rrWY6TbisN6";
+    file("writers", &format!("dan:{hash}\n"));
+    file("readers", &format!("eve:{hash}\n"));
+    file("secret", "some text\n");
+    let serve = ["serve", "--storage", "store", "--listen", "127.0.0.1:0"];
+    let users = ["--htpasswd", "writers", "--htpasswd-read", "readers"];
+    let more = [
+        "--secret-file",
+        "secret",
+        "--self-signed",
+        "127.0.0.1",
+        "--certificate-out",
+        "ca",
+    ];
+    let server = Serving::start(directory.path(), &[&serve[..], &users, &more].concat());
+    let authority = fs::read(directory.path().join("ca")).unwrap();
+    let client = |user: Option<&str>| {
+        let options = HostOptions::default().with_ca_pem(authority.clone());
+        let mut client = Registry::builder().host(&server.address, options);
+        if let Some(user) = user {
+            client = client.credentials(&server.address, Credentials::basic(user, "secret"));
+        }
+        let name = format!("{}/a", server.address).parse().unwrap();
+        client.build().repository(&name).unwrap()
+    };
+    let (cx, tag) = (Cx::default(), Name::Tag("v1".parse().unwrap()));
+    let index = RawManifest::new(
+        MediaType::OCI_INDEX,
+        r#"{"schemaVersion":2,"manifests":[]}"#.as_bytes().to_vec(),
+    );
+    let push = async |user: Option<&str>| {
+        let tags = ["v1".parse().unwrap()];
+        let client = client(user);
+        client.put_manifest(&cx, &index, Place::Root(&tags)).await
+    };
+    for user in [None, Some("eve"), Some("nobody")] {
+        assert_eq!(
+            push(user).await.unwrap_err().class(),
+            Class::Denied,
+            "{user:?}"
+        );
+    }
+    push(Some("dan")).await.unwrap();
+    for (user, may) in [(None, false), (Some("nobody"), false), (Some("eve"), true)] {
+        let found = client(user).manifest(&cx, &tag).await;
+        assert_eq!(found.is_ok(), may, "{user:?}");
+    }
     assert_eq!(server.stop(), Some(0));
 }
 
