@@ -105,7 +105,8 @@ async fn inspect(arguments: &Arguments) -> Result<()> {
         builder = builder.host(reference.repository().host(), options.clone());
     }
     let store = builder.build().repository(reference.repository())?;
-    let node = read(&*store, reference.name(), None).await?;
+    let mut left = MOST_MANIFESTS;
+    let node = read(&*store, reference.name(), None, (0, &mut left)).await?;
     match arguments.form {
         Form::Text => print(&text(&node, 0)),
         Form::Json => print(&(serde_json::to_string_pretty(&node)? + "\n")),
@@ -150,18 +151,32 @@ struct Node {
     manifests: Vec<Node>,
 }
 
-/// `entry` is the entry of the index that leads here.
+/// How many manifests are read, and how deep in indexes: both are for the registry to say.
+const MOST_MANIFESTS: usize = 10_000;
+const DEEPEST: usize = 16;
+
+/// `entry` is the entry of the index that leads here, `depth` its depth, and `left` how many more
+/// manifests are read.
 fn read<'a>(
     store: &'a dyn ImageSource,
     name: Name,
     entry: Option<&'a Descriptor>,
-) -> Pin<Box<dyn Future<Output = ocicore::Result<Node>> + 'a>> {
+    (depth, left): (usize, &'a mut usize),
+) -> Pin<Box<dyn Future<Output = Result<Node>> + 'a>> {
     Box::pin(async move {
+        if depth > DEEPEST {
+            return Err(format!("`{name}` is in more than {DEEPEST} indexes").into());
+        }
+        *left = left
+            .checked_sub(1)
+            .ok_or_else(|| format!("it has more than {MOST_MANIFESTS} manifests"))?;
         let manifest = store.manifest(&Cx::default(), &name).await?;
         let links = manifest.links()?;
         let mut manifests = Vec::new();
         for child in &links.manifests {
-            manifests.push(read(store, Name::Digest(*child.digest()), Some(child)).await?);
+            let name = Name::Digest(*child.digest());
+            let below = read(store, name, Some(child), (depth + 1, left));
+            manifests.push(below.await?);
         }
         let blobs: u64 = links.blobs().map(Descriptor::size).sum();
         let below: u64 = manifests.iter().map(|child: &Node| child.bytes).sum();

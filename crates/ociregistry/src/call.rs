@@ -1,5 +1,6 @@
 //! One request to a registry's API: with credentials, and tried again.
 
+use bytes::Bytes;
 use ocicore::{Cx, RepositoryPath};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use url::Url;
@@ -39,6 +40,29 @@ impl Inner {
                 Err(error) => error,
             };
             self.pause(cx, &mut attempts, error).await?;
+        }
+    }
+
+    /// Sends a request until its answer is there as a whole: what `head` makes of the answer's
+    /// head, and its body, `what`, of at most `limit` bytes.
+    pub(crate) async fn document<T>(
+        &self,
+        cx: &Cx,
+        call: &Call<'_>,
+        (what, limit): (&str, u64),
+        head: impl Fn(&Incoming) -> Result<T>,
+    ) -> Result<(T, Bytes)> {
+        let mut attempts = Attempts::new(call.retry);
+        loop {
+            let read = Box::pin(async {
+                let incoming = self.call_once(cx, call).await?;
+                let head = head(&incoming)?;
+                Ok((head, incoming.read(what, limit).await?))
+            });
+            match read.await {
+                Ok(document) => return Ok(document),
+                Err(error) => self.pause(cx, &mut attempts, error).await?,
+            }
         }
     }
 
@@ -95,6 +119,8 @@ impl Inner {
                 incoming = self.wire.send(&outgoing).await?;
             }
         }
-        incoming.expect(call.expected).await
+        let answered = incoming.expect(call.expected).await;
+        let login = || is_ours.then(|| authenticator.login(target)).flatten();
+        answered.map_err(|error| error.with_login(call.host, login()))
     }
 }

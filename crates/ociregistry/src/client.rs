@@ -1,14 +1,15 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use ocicore::{
-    BoxStream, Cx, Descriptor, Digest, ImageStore, MediaType, Place, Reference, Repositories,
-    Repository, SizeLimits, Tag,
+    BoxStream, Cx, Descriptor, Digest, ImageSink, ImageStore, MediaType, Place, Reference,
+    Repositories, Repository, SizeLimits, Tag,
 };
 
 use crate::{
     HostOptions, Hosts, Keychain, RateLimit, Retry,
-    auth::{Authenticator, Credentials, Logins},
-    hosts::{Clients, Proxies, Rest, Settings, api_host},
+    auth::{Authenticator, Credentials, Logins, login_name},
+    endpoint::authority,
+    hosts::{Clients, Proxies, Rest, Settings},
     list,
     store::RegistryStore,
     wire::Wire,
@@ -59,7 +60,7 @@ impl Registry {
     }
 
     /// Gives a manifest further tags, or a tag to what a digest names: one `GET` and one `PUT` for
-    /// each tag. Its bytes and media type stay as they are.
+    /// each tag. Its bytes and media type stay as they are. No mirror is asked.
     ///
     /// # Errors
     /// Of class `NotFound` if it is not there; others of [`Error`](crate::Error).
@@ -69,8 +70,8 @@ impl Registry {
         reference: &Reference,
         tags: &[Tag],
     ) -> ocicore::Result<Descriptor> {
-        let store = self.repository(reference.repository())?;
-        let manifest = store.manifest(cx, &reference.name()).await?;
+        let store = self.store(reference.repository())?;
+        let manifest = store.manifest_at_home(cx, &reference.name()).await?;
         store.put_manifest(cx, &manifest, Place::Root(tags)).await?;
         Ok(manifest.descriptor().clone())
     }
@@ -122,7 +123,8 @@ impl Registry {
 
     /// How many requests a host still allows, if it told so with its last answer.
     pub fn rate_limit(&self, host: &str) -> Option<RateLimit> {
-        self.0.wire.rate_limit(&api_host(host))
+        let endpoint = self.0.hosts.endpoint(host).ok()?;
+        self.0.wire.rate_limit(&authority(endpoint.base()))
     }
 
     fn store(&self, name: &Repository) -> ocicore::Result<RegistryStore> {
@@ -197,9 +199,10 @@ impl Default for RegistryBuilder {
 }
 
 impl RegistryBuilder {
-    /// Logs in to one host, before any keychain is asked.
-    pub fn credentials(mut self, host: impl Into<String>, credentials: Credentials) -> Self {
-        let host = host.into();
+    /// Logs in to one host, before any keychain is asked. Docker Hub is `docker.io`, or any other
+    /// name that `docker login` knows it by.
+    pub fn credentials(mut self, host: impl AsRef<str>, credentials: Credentials) -> Self {
+        let host = login_name(host.as_ref());
         self.names.insert(host.clone());
         self.logins.by_host.insert(host, credentials);
         self
@@ -232,7 +235,7 @@ impl RegistryBuilder {
     }
 
     /// Bounds what registries may send; manifests by [`SizeLimits::manifest`], other documents by
-    /// [`SizeLimits::config`].
+    /// [`SizeLimits::config`], all pages of one list by [`SizeLimits::documents`].
     pub fn limits(mut self, limits: SizeLimits) -> Self {
         self.limits = limits;
         self
@@ -297,5 +300,23 @@ impl RegistryBuilder {
             names: self.names,
             referrers: tokio::sync::Mutex::new(()),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_hub_has_several_names() {
+        for name in [
+            "docker.io",
+            "index.docker.io",
+            "registry-1.docker.io",
+            "https://index.docker.io/v1/",
+        ] {
+            let builder = Registry::builder().credentials(name, Credentials::bearer("t"));
+            assert!(builder.logins.by_host.contains_key("docker.io"), "{name}");
+        }
     }
 }

@@ -10,6 +10,16 @@ pub enum Error {
     /// A server answered with an error. Retried if its class is [`Class::Transient`].
     #[error("{0}")]
     Answer(Box<Answer>),
+    /// A server that asks who one is refused a request: with 401 or 403. Not retried.
+    #[error("{}", refused(host, login, source.status()))]
+    Refused {
+        /// Host of the registry, or of its token service.
+        host: String,
+        /// Who was refused; nobody, where logging in may help.
+        login: Login,
+        /// What the server said.
+        source: Box<Answer>,
+    },
     /// There is no answer: the server cannot be reached, or the connection broke. Retried, but for
     /// certificates that cannot be trusted.
     #[error("no answer from `{place}` to `{method}`")]
@@ -145,7 +155,7 @@ impl Error {
     /// Kind of failure; [`Class::Transient`] is what is retried.
     pub fn class(&self) -> Class {
         match self {
-            Self::Answer(answer) => answer.class(),
+            Self::Answer(answer) | Self::Refused { source: answer, .. } => answer.class(),
             Self::Transport { class, .. } => *class,
             Self::Truncated { .. } | Self::Stalled { .. } | Self::Contended { .. } => {
                 Class::Transient
@@ -161,9 +171,32 @@ impl Error {
     /// The answer that a server gave, if that was the fault.
     pub fn answer(&self) -> Option<&Answer> {
         match self {
-            Self::Answer(answer) => Some(answer),
+            Self::Answer(answer) | Self::Refused { source: answer, .. } => Some(answer),
             Self::Token { source, .. } => source.answer(),
             _ => None,
+        }
+    }
+
+    /// Who was refused, if that was the fault: nobody, where logging in may help.
+    pub fn refused(&self) -> Option<&Login> {
+        match self {
+            Self::Refused { login, .. } => Some(login),
+            Self::Token { source, .. } => source.refused(),
+            _ => None,
+        }
+    }
+
+    /// Says who was refused, if this is a refusal.
+    pub(crate) fn with_login(self, host: &str, login: Option<Login>) -> Self {
+        match (self, login) {
+            (Self::Answer(answer), Some(login)) if matches!(answer.status, 401 | 403) => {
+                Self::Refused {
+                    host: host.to_owned(),
+                    login,
+                    source: answer,
+                }
+            }
+            (error, _) => error,
         }
     }
 
@@ -208,6 +241,20 @@ pub struct Answer {
     pub(crate) faults: Vec<Fault>,
     pub(crate) retry_after: Option<Duration>,
 }
+
+/// Who a request was from, as far as its server cares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Login {
+    /// There are no credentials for this server.
+    Nobody,
+    /// A user of this name.
+    User(String),
+    /// Whoever a token is for.
+    Token,
+}
+
+impl std::error::Error for Answer {}
 
 impl Answer {
     /// Host and repository.
@@ -295,5 +342,20 @@ impl fmt::Display for Fault {
             (code, "") => write!(f, "{code}"),
             (code, message) => write!(f, "{code}: {message}"),
         }
+    }
+}
+
+fn refused(host: &str, login: &Login, status: u16) -> String {
+    let who = match login {
+        Login::Nobody if status == 401 => {
+            return format!("`{host}` wants a login, and there are no credentials for it");
+        }
+        Login::Nobody => "whoever is not logged in".to_owned(),
+        Login::User(name) => format!("`{}`", name.escape_debug()),
+        Login::Token => "the owner of the token".to_owned(),
+    };
+    match status {
+        401 => format!("`{host}` does not accept the login of {who}"),
+        _ => format!("`{host}` forbids that to {who}"),
     }
 }

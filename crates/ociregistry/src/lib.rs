@@ -25,7 +25,7 @@ mod wire;
 
 pub use auth::{AuthFiles, Credentials, Keychain};
 pub use client::{Registry, RegistryBuilder, Upload};
-pub use error::{Answer, Error, Fault, Result};
+pub use error::{Answer, Error, Fault, Login, Result};
 pub use hosts::{HostOptions, Hosts, Mirror, ShortNames};
 pub use rate_limit::RateLimit;
 pub use retry::Retry;

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ocicore::{BoxStream, Class, Cx, Repository, RepositoryPath, Tag};
 use reqwest::{
@@ -16,14 +17,17 @@ use crate::{
     Error, Registry, Result,
     auth::Scopes,
     call::Call,
+    client::Inner,
     endpoint::{self, Endpoint},
     hosts::Site,
     store::RegistryStore,
-    wire::Payload,
+    wire::{Incoming, Payload},
 };
 
 /// Most pages without an entry in a row: a list that never ends nor says anything is no list.
 const MOST_EMPTY_PAGES: usize = 100;
+/// What a page counts as at least, in bytes.
+const SMALLEST_PAGE: u64 = 1 << 10;
 
 /// The tags of a repository. One that does not exist yet has none.
 pub(crate) fn tags(store: RegistryStore, cx: Cx) -> BoxStream<Tag> {
@@ -39,6 +43,7 @@ pub(crate) fn tags(store: RegistryStore, cx: Cx) -> BoxStream<Tag> {
         next: Some(endpoint.tags(&path)),
         scopes: Scopes::pull(&path),
         empty: 0,
+        room: store.registry.0.limits.documents(),
         registry: store.registry,
         endpoint,
         cx,
@@ -65,6 +70,7 @@ pub(crate) fn catalog(registry: Registry, cx: Cx, host: String) -> BoxStream<Rep
         next: Some(endpoint.catalog()),
         scopes: Scopes::catalog(),
         empty: 0,
+        room: registry.0.limits.documents(),
         registry,
         endpoint,
         cx,
@@ -100,12 +106,22 @@ pub(crate) fn catalogs(registry: Registry, cx: Cx) -> BoxStream<Repository> {
         .boxed()
 }
 
+/// A page of a list, and where the next one is.
+pub(crate) async fn read_page(
+    inner: &Inner,
+    cx: &Cx,
+    call: &Call<'_>,
+    limit: u64,
+) -> Result<(Option<Url>, Bytes)> {
+    let next = |incoming: &Incoming| {
+        next_page(call.endpoint, &incoming.url, incoming.headers())
+            .map_err(|fault| Error::protocol(&incoming.place, fault))
+    };
+    inner.document(cx, call, ("the list", limit), next).await
+}
+
 /// The next page of a list, if there is one: on the same server, and another than this one.
-pub(crate) fn next_page(
-    endpoint: &Endpoint,
-    url: &Url,
-    headers: &HeaderMap,
-) -> Result<Option<Url>, String> {
+fn next_page(endpoint: &Endpoint, url: &Url, headers: &HeaderMap) -> Result<Option<Url>, String> {
     let fields = headers.get_all(LINK).iter();
     let Some(link) = endpoint::next_link(fields.filter_map(|field| field.to_str().ok())) else {
         return Ok(None);
@@ -134,6 +150,8 @@ struct Pages {
     scopes: Scopes,
     next: Option<Url>,
     empty: usize,
+    /// Bytes that further pages may have.
+    room: u64,
 }
 
 /// A page of either list; Go programs write an empty one as `null`.
@@ -180,19 +198,24 @@ impl Pages {
             headers: HeaderMap::new(),
             payload: Payload::None,
             retry: &self.registry.0.retry,
-            expected: &[200, 404],
+            expected: &[200],
         };
         let inner = &self.registry.0;
-        let incoming = inner.call(&self.cx, &call).await?;
-        // A repository that was never written to has no tags.
-        if incoming.status() == 404 && self.path.is_some() {
-            return Ok(Vec::new());
-        }
-        let incoming = incoming.expect(&[200]).await?;
-        let place = incoming.place.clone();
-        let next = next_page(&self.endpoint, &incoming.url, incoming.headers())
-            .map_err(|fault| Error::protocol(&place, fault))?;
-        let body = incoming.read("the list", inner.limits.config()).await?;
+        let place = endpoint::place(&self.host, self.path.as_ref());
+        let (next, body) = match read_page(inner, &self.cx, &call, inner.limits.config()).await {
+            // A repository that was never written to has no tags.
+            Err(Error::Answer(answer)) if answer.status() == 404 && self.path.is_some() => {
+                return Ok(Vec::new());
+            }
+            page => page?,
+        };
+        // Who collects a list without an end would collect for ever.
+        let taken = (body.len() as u64).max(SMALLEST_PAGE);
+        self.room = self.room.checked_sub(taken).ok_or_else(|| {
+            let (what, limit) = (self.what, inner.limits.documents());
+            let what = format!("the list of {what} of `{place}`");
+            Error::Store(ocicore::Error::Limit { what, limit })
+        })?;
         let page: Page = serde_json::from_slice(&body).map_err(|error| {
             Error::protocol(&place, format!("its list cannot be read: {error}"))
         })?;

@@ -1,6 +1,7 @@
 //! Manifests that refer to another one (distribution-spec §Listing Referrers), also at registries
 //! that keep no list of them (§Referrers Tag Schema).
 
+use bytes::Bytes;
 use ocicore::{Class, Cx, Descriptor, Digest, MediaType, Name, RawManifest, Tag};
 use reqwest::{
     Method,
@@ -10,7 +11,7 @@ use serde_json::json;
 use url::Url;
 
 use crate::{
-    Error, Result, auth::Scopes, list::next_page, retry::Attempts, store::RegistryStore,
+    Error, Result, auth::Scopes, list::read_page, retry::Attempts, store::RegistryStore,
     wire::Incoming,
 };
 
@@ -42,19 +43,22 @@ async fn list_all(
     }
     let mut next = Some(url);
     while let Some(url) = next {
-        let incoming = ask(store, cx, url).await?;
-        // Who knows no referrers says that the page is missing; any other error is one.
-        if std::mem::take(&mut is_first) && matches!(incoming.status(), 404 | 405 | 501) {
-            return match fallback(store, cx, subject).await? {
-                Some(list) => entries(store, &list),
-                None => Ok(Vec::new()),
-            };
-        }
-        let incoming = incoming.expect(&[200]).await?;
-        next = next_page(&store.home.endpoint, &incoming.url, incoming.headers())
-            .map_err(|fault| store.fault(fault))?;
         // The bound is for the whole list, however many pages it has.
-        let body = incoming.read("the list of referrers", room).await?;
+        let read = ask(store, cx, url, room).await;
+        let is_first = std::mem::take(&mut is_first);
+        let body;
+        (next, body) = match read {
+            // Who knows no referrers says that the page is missing; any other error is one.
+            Err(Error::Answer(answer))
+                if is_first && matches!(answer.status(), 404 | 405 | 501) =>
+            {
+                return match fallback(store, cx, subject).await? {
+                    Some(list) => entries(store, &list),
+                    None => Ok(Vec::new()),
+                };
+            }
+            page => page?,
+        };
         room = room.saturating_sub((body.len() as u64).max(1024));
         let page = RawManifest::new(MediaType::OCI_INDEX, body);
         all.extend(entries(store, &page)?);
@@ -178,12 +182,12 @@ async fn edit(store: &RegistryStore, cx: &Cx, subject: &Digest, edit: &Edit) -> 
     }
 }
 
-async fn ask(store: &RegistryStore, cx: &Cx, url: Url) -> Result<Incoming> {
+async fn ask(store: &RegistryStore, cx: &Cx, url: Url, limit: u64) -> Result<(Option<Url>, Bytes)> {
     let scopes = Scopes::pull(&store.home.path);
-    let mut call = store.call(&store.home, Method::GET, url, scopes, &[200, 404, 405, 501]);
+    let mut call = store.call(&store.home, Method::GET, url, scopes, &[200]);
     let index = HeaderValue::from_static("application/vnd.oci.image.index.v1+json");
     call.headers.insert(ACCEPT, index);
-    store.send(cx, &call).await
+    read_page(&store.registry.0, cx, &call, limit).await
 }
 
 /// The list that clients keep under a tag; none if there is none.

@@ -17,7 +17,7 @@ use crate::{
     auth::Scopes,
     call::Call,
     download::RemoteBlob,
-    hosts::Site,
+    hosts::{Site, is_silent},
     list, referrers,
     wire::{Incoming, Payload},
 };
@@ -116,7 +116,13 @@ impl RegistryStore {
         self.mirrors.iter().filter(|mirror| !rest.has(mirror))
     }
 
+    /// What a tag names now, and what there is to be written over, is for the registry itself to
+    /// say; mirrors are asked if it gives no answer.
     async fn resolve_anywhere(&self, cx: &Cx, name: &Name) -> Result<Descriptor> {
+        let silence = match self.head(cx, &self.home, name).await {
+            Err(error) if is_silent(&error) => error,
+            answered => return answered,
+        };
         for mirror in self.live_mirrors().filter(|mirror| mirror.serves(name)) {
             let found = self.head(cx, mirror, name).await;
             self.registry.0.rest.note(mirror, &found);
@@ -125,7 +131,17 @@ impl RegistryStore {
                 Err(error) => tracing::debug!(%error, "not at this mirror"),
             }
         }
-        self.head(cx, &self.home, name).await
+        Err(silence)
+    }
+
+    /// A manifest as the registry itself has it.
+    pub(crate) async fn manifest_at_home(
+        &self,
+        cx: &Cx,
+        name: &Name,
+    ) -> ocicore::Result<RawManifest> {
+        let get = self.get(cx, &self.home, name);
+        self.run(cx, "read", name, get).await
     }
 
     async fn get_anywhere(&self, cx: &Cx, name: &Name) -> Result<RawManifest> {
@@ -168,27 +184,22 @@ impl RegistryStore {
         call.headers
             .insert(ACCEPT, HeaderValue::from_static(MANIFESTS));
         let inner = &self.registry.0;
-        let mut attempts = crate::retry::Attempts::new(call.retry);
-        loop {
-            let incoming = self.send(cx, &call).await?;
-            let told = self.told_digest(&incoming, name)?;
-            let media_type = media_type(&incoming);
-            let what = format!("manifest `{name}`");
-            match incoming.read(&what, inner.limits.manifest()).await {
-                Ok(bytes) => {
-                    let media_type = match media_type {
-                        Some(media_type) => media_type,
-                        None => sniff_media_type(&bytes)
-                            .map_err(|error| Error::content(&self.name, error))?,
-                    };
-                    return match told {
-                        Some(digest) => RawManifest::verified(media_type, bytes, &digest)
-                            .map_err(|error| Error::content(&self.name, error)),
-                        None => Ok(RawManifest::new(media_type, bytes)),
-                    };
-                }
-                Err(error) => inner.pause(cx, &mut attempts, error).await?,
-            }
+        let what = format!("manifest `{name}`");
+        let limit = inner.limits.manifest();
+        let head = |incoming: &Incoming| {
+            let told = self.told_digest(incoming, name)?;
+            Ok((media_type(incoming), told))
+        };
+        let read = inner.document(cx, &call, (&what, limit), head);
+        let ((media_type, told), bytes) = read.await?;
+        let content = |error| Error::content(&self.name, error);
+        let media_type = match media_type {
+            Some(media_type) => media_type,
+            None => sniff_media_type(&bytes).map_err(content)?,
+        };
+        match told {
+            Some(digest) => RawManifest::verified(media_type, bytes, &digest).map_err(content),
+            None => whole(RawManifest::new(media_type, bytes)).map_err(content),
         }
     }
 
@@ -395,6 +406,18 @@ impl ImageSink for RegistryStore {
     async fn delete(&self, cx: &Cx, name: &Name) -> ocicore::Result<()> {
         let deletion = Box::pin(self.delete_manifest(cx, name));
         self.run(cx, "delete", name, deletion).await
+    }
+}
+
+/// Without a digest to be checked by, a manifest that was cut on its way shows only by its JSON.
+fn whole(manifest: RawManifest) -> ocicore::Result<RawManifest> {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(manifest.bytes()) {
+        Ok(_) => Ok(manifest),
+        Err(error) => Err(ocicore::Error::Document {
+            what: "manifest",
+            digest: (*manifest.digest()).into(),
+            source: error.into(),
+        }),
     }
 }
 

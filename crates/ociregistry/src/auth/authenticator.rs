@@ -1,7 +1,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -11,6 +10,7 @@ use reqwest::{
     Method,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE},
 };
+use tokio::time::Instant;
 use url::Url;
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     token::Token,
 };
 use crate::{
-    Error, Result, endpoint,
+    Error, Login, Result, endpoint,
     wire::{Outgoing, Payload, Wire},
 };
 
@@ -100,6 +100,18 @@ impl Authenticator {
                     .await
             }
         }
+    }
+
+    /// Who one is for this server; none if it never asked.
+    pub(crate) fn login(&self, target: Target<'_>) -> Option<Login> {
+        let host = self.host(target.host);
+        let slot = host.lock(|state| {
+            state.wants.as_ref()?;
+            state.credentials.get(&target.path.cloned()).cloned()
+        })?;
+        // Who is asked for anew right now is not known.
+        let known = slot.try_lock().ok()?;
+        Some(login(known.as_ref()?.as_ref()))
     }
 
     /// What to send instead of `sent`, which was answered with 401 from `url`; none if there is
@@ -209,6 +221,8 @@ impl Authenticator {
                         Err(error) => {
                             // Next time ask the keychain again.
                             self.forget(host, target).await;
+                            let who = Some(login(credentials.as_ref()));
+                            let error = error.with_login(&endpoint::authority(realm), who);
                             return Err(Error::Token {
                                 realm: endpoint::redacted(realm),
                                 scope: target.scopes.to_string(),
@@ -330,6 +344,14 @@ async fn fetch(
         .read("the answer of the token service", TOKEN_LIMIT)
         .await?;
     Token::parse(&body, asked).map_err(|fault| Error::protocol(place, fault))
+}
+
+fn login(credentials: Option<&Credentials>) -> Login {
+    match credentials.map(|credentials| &credentials.0) {
+        Some(Kind::Basic { username, .. }) => Login::User(username.clone()),
+        Some(Kind::Identity(_) | Kind::Bearer(_)) => Login::Token,
+        None => Login::Nobody,
+    }
 }
 
 fn basic_header(username: &str, password: &Secret, host: &str) -> Result<Sent> {

@@ -257,7 +257,7 @@ fn keys(host: &str, path: Option<&RepositoryPath>) -> Vec<String> {
 }
 
 /// A key without scheme, version and final slash; all names of Docker Hub are one.
-fn normal(key: &str) -> String {
+pub(crate) fn normal(key: &str) -> String {
     let key = key
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"))

@@ -16,6 +16,7 @@ use crate::Result;
 
 pub(crate) use authenticator::{Authenticator, Target};
 pub use files::AuthFiles;
+pub(crate) use files::normal as login_name;
 pub(crate) use scope::Scopes;
 
 /// A password or token. Prints as `***`, and is never empty when it is part of [`Credentials`].

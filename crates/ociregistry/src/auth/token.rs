@@ -1,8 +1,9 @@
 //! Tokens, as token services give them. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::Secret;
 

@@ -42,7 +42,7 @@ enum Key {
 }
 
 impl Clients {
-    /// `hosts` by the authority of their API.
+    /// `hosts` as [`of_url`](super::of_url) wants them.
     pub(crate) fn new(hosts: BTreeMap<String, HostOptions>, settings: Settings) -> Self {
         Self {
             hosts,
@@ -54,15 +54,14 @@ impl Clients {
     /// Whether the options of its host allow to speak plain HTTP with this address.
     pub(crate) fn allow_plain(&self, url: &Url) -> bool {
         let host = endpoint::authority(url);
-        let options = self.hosts.get(&host);
-        options.map_or_else(|| HostOptions::default().scheme(&host), |o| o.scheme(&host))
-            == Scheme::Http
+        let options = super::of_url(&self.hosts, url).cloned();
+        options.unwrap_or_default().scheme(&host) == Scheme::Http
     }
 
     /// The client for an address.
     pub(crate) fn get(&self, url: &Url) -> Result<Client> {
         let host = endpoint::authority(url);
-        let options = self.hosts.get(&host);
+        let options = super::of_url(&self.hosts, url);
         let key = match (url.scheme(), options) {
             ("http", _) => Key::Plain,
             (_, Some(_)) => Key::Host(host.clone()),

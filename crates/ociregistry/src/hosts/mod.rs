@@ -12,7 +12,7 @@ mod short_names;
 pub(crate) use clients::{Clients, Proxies, Settings};
 pub(crate) use options::Check;
 pub use options::HostOptions;
-pub(crate) use rest::Rest;
+pub(crate) use rest::{Rest, is_silent};
 pub use route::Mirror;
 pub(crate) use route::{Rule, Site};
 pub use short_names::ShortNames;
@@ -20,8 +20,12 @@ pub use short_names::ShortNames;
 use std::{collections::BTreeMap, path::Path};
 
 use ocicore::Repository;
+use url::Url;
 
-use crate::{Error, Result, endpoint::Endpoint};
+use crate::{
+    Error, Result,
+    endpoint::{Endpoint, authority},
+};
 
 /// How to reach registries: options and mirrors by host, set one by one or read from the files of
 /// other tools.
@@ -38,7 +42,7 @@ use crate::{Error, Result, endpoint::Endpoint};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Hosts {
-    /// By the authority of the API.
+    /// By [`api_host`].
     options: BTreeMap<String, HostOptions>,
     rules: Vec<Rule>,
 }
@@ -47,6 +51,8 @@ impl Hosts {
     /// Reads a `registries.conf` (containers-registries.conf(5), version 2): `location`,
     /// `insecure`, `blocked`, and mirrors with `pull-from-mirror` and `mirror-by-digest-only`. Short
     /// names and aliases are not read here, for references are complete: see [`ShortNames`].
+    /// `insecure` means plain HTTP; Podman first tries TLS without looking at certificates, for
+    /// which there is [`HostOptions::with_untrusted_certificates`].
     ///
     /// # Errors
     /// [`Error::Hosts`] if the file cannot be read or understood.
@@ -106,7 +112,8 @@ impl Hosts {
     }
 
     /// Reads what a host has from a mirror; if that fails, from the next mirror, and from the host
-    /// itself at last. Writing goes to the host.
+    /// itself at last. Writing goes to the host, and so does the question what a tag names now
+    /// ([`resolve`](ocicore::ImageSource::resolve)), unless the host does not answer.
     pub fn with_mirror(mut self, host: impl Into<String>, mirror: Mirror) -> Self {
         self.rules.push(Rule::new(host.into()).with_mirror(mirror));
         self
@@ -122,8 +129,9 @@ impl Hosts {
 
     /// What was said about the host of an API.
     pub(crate) fn options_of(&self, endpoint: &Endpoint) -> HostOptions {
-        let host = crate::endpoint::authority(endpoint.base());
-        self.options.get(&host).cloned().unwrap_or_default()
+        of_url(&self.options, endpoint.base())
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub(crate) fn options(&self) -> &BTreeMap<String, HostOptions> {
@@ -164,12 +172,27 @@ impl Hosts {
     }
 }
 
-/// The host of the API of the registry that images name.
+/// The host of the API of the registry that images name, without the port of TLS.
 pub(crate) fn api_host(host: &str) -> String {
-    match host {
+    let host = host.to_ascii_lowercase();
+    match host.strip_suffix(":443").unwrap_or(&host) {
         "docker.io" | "index.docker.io" => "registry-1.docker.io".to_owned(),
         host => host.to_owned(),
     }
+}
+
+/// What was said about the host of an address, by which name ever: addresses have no port where it
+/// is their scheme's own.
+pub(crate) fn of_url<'a>(
+    options: &'a BTreeMap<String, HostOptions>,
+    url: &Url,
+) -> Option<&'a HostOptions> {
+    let with_port = || {
+        let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+        options.get(&format!("{host}:{port}"))
+    };
+    let found = options.get(&api_host(&authority(url)));
+    found.or_else(with_port)
 }
 
 /// The host that a directory of certificates is for; containerd writes a port as `_5000_`.
@@ -303,6 +326,35 @@ mod tests {
                 format!("https://other.io/v2/x/{list}"),
             ]
         );
+    }
+
+    #[test]
+    fn a_host_has_several_names() {
+        let option = || HostOptions::default().with_head_before_upload();
+        for (said, asked) in [
+            ("r.io", "r.io:443"),
+            ("r.io:443", "r.io"),
+            ("R.io", "r.io"),
+            ("r.io:443", "r.io:443"),
+            ("docker.io", "index.docker.io"),
+            ("registry-1.docker.io:443", "docker.io"),
+            ("[::1]:443", "[::1]:443"),
+        ] {
+            let hosts = Hosts::default().with_options(said, option().with_tls());
+            let endpoint = hosts.endpoint(asked).unwrap();
+            assert_eq!(endpoint.base().scheme(), "https");
+            assert_eq!(
+                hosts.options_of(&endpoint).check(),
+                Check::Head,
+                "{said} {asked}"
+            );
+        }
+        let hosts = Hosts::default().with_options("r.io:80", option().with_plain_http());
+        let endpoint = hosts.endpoint("r.io:80").unwrap();
+        assert_eq!(endpoint.base().as_str(), "http://r.io/v2/");
+        assert_eq!(hosts.options_of(&endpoint).check(), Check::Head);
+        let other = hosts.endpoint("r.io:5000").unwrap();
+        assert_eq!(hosts.options_of(&other).check(), Check::Mount);
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Rest {
     fn note_at(&self, mirror: &Url, error: Option<&Error>, now: Instant) {
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         match error {
-            Some(error) if is_dead(error) => {
+            Some(error) if is_silent(error) => {
                 if let Some(end) = now.checked_add(self.time) {
                     until.insert(mirror.clone(), end);
                 }
@@ -59,7 +59,7 @@ impl Rest {
 }
 
 /// Whether a server that fails like this will most likely fail again at once.
-fn is_dead(error: &Error) -> bool {
+pub(crate) fn is_silent(error: &Error) -> bool {
     matches!(error, Error::Transport { .. } | Error::Tls { .. })
         || error.class() == Class::Transient
 }

@@ -42,12 +42,19 @@ impl RegistryStore {
             mode: inner.upload,
             location: None,
             sent: false,
+            begun_anew: false,
         };
         loop {
             let error = match push.attempt(cx, &mut attempts).await {
                 Ok(stored) => return Ok(stored),
                 Err(error) => error,
             };
+            // A registry that was restarted may have forgotten what it had begun.
+            let is_forgotten = (error.answer()).is_some_and(|a| a.has_code("BLOB_UPLOAD_UNKNOWN"));
+            if is_forgotten && !std::mem::replace(&mut push.begun_anew, true) {
+                tracing::debug!(%error, "beginning anew");
+                continue;
+            }
             if let Err(error) = inner.pause(cx, &mut attempts, error).await {
                 push.abandon(cx).await;
                 return Err(error);
@@ -67,6 +74,8 @@ struct Push<'a> {
     location: Option<Url>,
     /// Whether all bytes have been sent before.
     sent: bool,
+    /// Whether the registry has forgotten an upload before.
+    begun_anew: bool,
 }
 
 /// What the registry answers to the start of an upload.
@@ -129,8 +138,8 @@ impl Push<'_> {
         let from = self.store.mount_source(self.blob.origin());
         match self.start_from(cx, from).await {
             // Who may not read there may still write here.
-            Err(Error::Answer(answer)) if answer.class() == Class::Denied && from != target => {
-                tracing::debug!(%answer, "not mounted");
+            Err(error) if error.class() == Class::Denied && from != target => {
+                tracing::debug!(%error, "not mounted");
                 self.start_from(cx, target).await
             }
             result => result,

@@ -13,12 +13,12 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::join_all;
 use ocicore::{Class, Cx, ImageStore, MediaType, RawManifest, Repositories};
-use ociregistry::{AuthFiles, Credentials, HostOptions, Registry};
+use ociregistry::{AuthFiles, Credentials, HostOptions, Login, Registry};
 use registryd::{Access, Auth, Grant, Password, Secret, Server, User, storage::MemoryStorage};
 
 use crate::{
     fake::{Fake, Reply, Request},
-    support::{fresh, quick, secured, shown, store},
+    support::{fresh, pass, quick, secured, shown, store},
 };
 
 /// A registry with a token service at `/token`, which gives tokens that say what they are for.
@@ -110,19 +110,124 @@ async fn tokens_are_kept_by_what_they_allow() {
 
 #[tokio::test]
 async fn a_token_is_renewed_before_it_expires() {
-    // A life of one second is at its end after 0.8 s.
-    let fake = tokens(1, |_| false).await;
+    // A token that lives for an hour is used for all of it but 15 s.
+    let fake = tokens(3600, |_| false).await;
     let registry = quick().build();
     let store = store(&registry, &fake);
     pull(&store).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(900)).await;
+    pass(Duration::from_secs(3600 - 30)).await;
+    pull(&store).await.unwrap();
+    pass(Duration::from_secs(20)).await;
     pull(&store).await.unwrap();
     let seen: Vec<_> = fake
         .requests()
         .iter()
         .map(|r| r.header("authorization").unwrap_or("-").to_owned())
         .collect();
-    assert_eq!(seen, ["-", "-", "Bearer t0", "-", "Bearer t1"]);
+    let expected = ["-", "-", "Bearer t0", "Bearer t0", "-", "Bearer t1"];
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_to_many_is_renewed_once() {
+    // The first token is good until a tag of its own was read.
+    let fake = Fake::new(|request, n| {
+        let (target, sent) = (&*request.target, request.header("authorization"));
+        match (target.split('?').next().unwrap_or_default(), sent) {
+            ("/token", _) => Reply::new(200).body(format!(r#"{{"token":"t{n}"}}"#)),
+            (_, None) => Reply::new(401).header("www-authenticate", challenge(request)),
+            ("/v2/a/b/manifests/v1", _) => index(),
+            (_, Some("Bearer t1")) => {
+                Reply::new(401).header("www-authenticate", challenge(request))
+            }
+            _ => index(),
+        }
+    })
+    .await;
+    let registry = quick().build();
+    let store = store(&registry, &fake);
+    pull(&store).await.unwrap();
+    let cx = Cx::default();
+    let others: Vec<_> = (0..20)
+        .map(|n| format!("other{n}").parse().unwrap())
+        .collect();
+    for manifest in join_all(others.iter().map(|name| store.manifest(&cx, name))).await {
+        manifest.unwrap();
+    }
+    let asked = fake.lines();
+    let asked = asked.iter().filter(|line| line.starts_with("GET /token"));
+    assert_eq!(asked.count(), 2);
+}
+
+#[tokio::test]
+async fn scopes_of_the_challenge_are_asked_for() {
+    let fake = Fake::new(|request, _| {
+        let host = request.header("host").unwrap();
+        match request.header("authorization") {
+            _ if request.target.starts_with("/token") => {
+                Reply::new(200).body(r#"{"access_token":"t"}"#)
+            }
+            Some(_) => index(),
+            None => Reply::new(401).header(
+                "www-authenticate",
+                format!("Bearer realm=\"http://{host}/token\",scope=\"repository:a/b:pull,list repository:base:pull\""),
+            ),
+        }
+    })
+    .await;
+    let registry = quick().build();
+    let store = store(&registry, &fake);
+    for _ in 0..2 {
+        pull(&store).await.unwrap();
+    }
+    let asked: Vec<_> = fake
+        .lines()
+        .into_iter()
+        .filter(|line| line.starts_with("GET /token"))
+        .collect();
+    assert_eq!(
+        asked,
+        ["GET /token?scope=repository%3Aa%2Fb%3Alist%2Cpull&scope=repository%3Abase%3Apull"]
+    );
+}
+
+#[tokio::test]
+async fn a_token_stays_with_its_host() {
+    let (one, other) = (tokens(300, |_| false).await, tokens(300, |_| false).await);
+    let registry = quick()
+        .credentials(&one.host, Credentials::basic("me", "secret"))
+        .build();
+    pull(&store(&registry, &one)).await.unwrap();
+    pull(&store(&registry, &other)).await.unwrap();
+    let sent = |fake: &Fake| {
+        let all = fake.requests();
+        let sent = all
+            .iter()
+            .map(|r| r.header("authorization").map(str::to_owned));
+        sent.collect::<Vec<_>>()
+    };
+    let pair = format!("Basic {}", STANDARD.encode("me:secret"));
+    let token = || Some("Bearer t0".to_owned());
+    assert_eq!(sent(&one), [None, Some(pair), token()]);
+    assert_eq!(sent(&other), [None, None, token()]);
+}
+
+#[tokio::test]
+async fn a_token_service_that_moves_gets_no_password_elsewhere() {
+    let elsewhere = tokens(300, |_| false).await;
+    let target = format!("http://{}/token", elsewhere.host);
+    let fake = Fake::new(move |request, _| match request.header("authorization") {
+        _ if request.target.starts_with("/token") => Reply::new(307).header("location", &target),
+        Some("Bearer t0") => index(),
+        _ => Reply::new(401).header("www-authenticate", challenge(request)),
+    })
+    .await;
+    let registry = quick()
+        .credentials(&fake.host, Credentials::basic("me", "secret"))
+        .build();
+    pull(&store(&registry, &fake)).await.unwrap();
+    assert!(fake.requests()[1].header("authorization").is_some());
+    assert_eq!(elsewhere.requests()[0].header("authorization"), None);
 }
 
 #[tokio::test]
@@ -171,7 +276,7 @@ async fn a_token_of_ones_own_is_sent_as_it_is() {
 #[tokio::test]
 async fn what_is_wrong_with_a_login_is_said() {
     let mut report = String::new();
-    let cases: [(&str, &str); 5] = [
+    let cases: [(&str, &str); 7] = [
         ("no challenge", ""),
         ("a password that is wrong", "Basic realm=\"x\""),
         (
@@ -180,6 +285,11 @@ async fn what_is_wrong_with_a_login_is_said() {
         ),
         ("a token service that is none", "Bearer realm=\"/none\""),
         ("a token service nowhere", "Bearer realm=\"mailto:x\""),
+        ("nobody, and a password is wanted", "Basic realm=\"x\""),
+        (
+            "nobody, and a token service that refuses",
+            "Bearer realm=\"/token\"",
+        ),
     ];
     for (what, challenge) in cases {
         let fake = Fake::new(move |request, _| match &request.target[..5] {
@@ -189,10 +299,20 @@ async fn what_is_wrong_with_a_login_is_said() {
                 .header("www-authenticate", challenge),
         })
         .await;
-        let registry = quick()
-            .credentials(&fake.host, Credentials::basic("me", "hunter2"))
-            .build();
+        let login = match what.starts_with("nobody") {
+            true => Credentials::basic("", ""),
+            false => Credentials::basic("me", "hunter2"),
+        };
+        let registry = quick().credentials(&fake.host, login).build();
         let error = pull(&store(&registry, &fake)).await.unwrap_err();
+        let refused = error.find::<ociregistry::Error>().unwrap().refused();
+        match what {
+            _ if what.starts_with("nobody") => assert_eq!(refused, Some(&Login::Nobody)),
+            "a password that is wrong" | "a token service that refuses" => {
+                assert_eq!(refused, Some(&Login::User("me".to_owned())));
+            }
+            _ => assert_eq!(refused, None, "{what}"),
+        }
         assert_eq!(
             error.class(),
             if what.contains("is none") {
@@ -341,6 +461,41 @@ async fn files_and_helpers_log_in() {
     );
     let asked = fs::read_to_string(directory.path().join("docker-credential-test.asked"));
     assert_eq!(asked.unwrap(), format!("{}\n", fake.host));
+}
+
+#[tokio::test]
+async fn a_store_of_passwords_comes_before_the_file_and_may_have_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let helper = |name: &str, script: &str| {
+        let path = directory.path().join(format!("docker-credential-{name}"));
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    helper(
+        "none",
+        "#!/bin/sh\necho 'credentials not found in native keychain'\nexit 1\n",
+    );
+    helper(
+        "full",
+        "#!/bin/sh\necho '{\"Username\":\"me\",\"Secret\":\"from-store\"}'\n",
+    );
+    let fake = Fake::new(|request, _| match request.header("authorization") {
+        Some(_) => index(),
+        None => Reply::new(401).header("www-authenticate", "Basic"),
+    })
+    .await;
+    let file = directory.path().join("config.json");
+    let pair = STANDARD.encode("me:from-file");
+    for (name, password) in [("none", "from-file"), ("full", "from-store")] {
+        let auths = format!(r#""auths":{{"{}":{{"auth":"{pair}"}}}}"#, fake.host);
+        fs::write(&file, format!(r#"{{"credsStore":"{name}",{auths}}}"#)).unwrap();
+        let keychain = AuthFiles::new([file.clone()]).with_helper_directory(directory.path());
+        let registry = quick().keychain(keychain).build();
+        pull(&store(&registry, &fake)).await.unwrap();
+        let sent = fake.requests().pop().unwrap();
+        let expected = format!("Basic {}", STANDARD.encode(format!("me:{password}")));
+        assert_eq!(sent.header("authorization"), Some(&*expected));
+    }
 }
 
 #[tokio::test]

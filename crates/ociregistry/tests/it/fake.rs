@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::{
@@ -108,7 +111,7 @@ impl Reply {
         self
     }
 
-    /// Sends without end after the body.
+    /// Sends without end after the body, or until all that was announced is there.
     pub(crate) fn endless(mut self) -> Self {
         self.end = End::Endless;
         self
@@ -122,6 +125,8 @@ pub(crate) struct Fake {
     seen: Arc<Mutex<Vec<Request>>>,
     /// One permit for each connection that its client closed while the server was silent.
     closed: Arc<Semaphore>,
+    /// Bytes that were sent without end.
+    flood: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -144,6 +149,8 @@ impl Fake {
         let (reply, all) = (Arc::new(reply), Arc::clone(&seen));
         let closed = Arc::new(Semaphore::new(0));
         let closing = Arc::clone(&closed);
+        let flood = Arc::new(AtomicU64::new(0));
+        let flooding = Arc::clone(&flood);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
@@ -154,13 +161,15 @@ impl Fake {
                     all.push(request);
                     reply
                 };
-                connections.spawn(serve(stream, method, Arc::clone(&closing), reply));
+                let (closing, flooding) = (Arc::clone(&closing), Arc::clone(&flooding));
+                connections.spawn(serve(stream, method, closing, flooding, reply));
             }
         });
         Self {
             host,
             seen,
             closed,
+            flood,
             task,
         }
     }
@@ -168,6 +177,11 @@ impl Fake {
     /// Waits until the client has closed a connection on which the server is silent.
     pub(crate) async fn closed(&self) {
         self.closed.acquire().await.unwrap().forget();
+    }
+
+    /// Bytes of all [`Reply::endless`] that the sockets took so far.
+    pub(crate) fn flood(&self) -> u64 {
+        self.flood.load(Ordering::Relaxed)
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
@@ -190,6 +204,7 @@ async fn serve(
     stream: TcpStream,
     deaf: &str,
     closed: Arc<Semaphore>,
+    flood: Arc<AtomicU64>,
     mut reply: impl FnMut(Request) -> Reply,
 ) {
     let mut stream = BufReader::new(stream);
@@ -213,7 +228,7 @@ async fn serve(
         for (name, value) in &reply.headers {
             write!(text, "{name}: {value}\r\n").unwrap();
         }
-        if reply.end != End::Endless {
+        if reply.end != End::Endless || reply.length.is_some() {
             write!(text, "content-length: {length}\r\n").unwrap();
         }
         let mut bytes = (text + "\r\n").into_bytes();
@@ -231,8 +246,12 @@ async fn serve(
                 return;
             }
             End::Endless => {
-                while written.is_ok() {
-                    written = stream.write_all(&[b'x'; 65536]).await;
+                let mut left = reply.length.unwrap_or(u64::MAX) - reply.body.len() as u64;
+                while written.is_ok() && left > 0 {
+                    let piece = &[b'x'; 65536][..left.min(65536) as usize];
+                    written = stream.write_all(piece).await;
+                    left -= piece.len() as u64;
+                    flood.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::{env, path::Path, process::Output};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ocicore::{
-    Cx, Repositories, Repository,
+    Cx, MediaType, Place, RawManifest, Repositories, Repository,
     conformance::{Fixture, peer::peer},
 };
 use ociregistry::Registry;
@@ -95,6 +95,35 @@ async fn a_registry_with_tls_and_password_is_read() {
         .unwrap();
     assert!(shown.status.success(), "{shown:?}");
     insta::assert_snapshot!("tree", text(&shown.stdout, &name));
+}
+
+/// Thousands of indexes in one another, and one that fans out, of a few bytes each.
+#[tokio::test]
+async fn a_tree_without_an_end_is_refused() {
+    let server = Server::builder(MemoryStorage::new())
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let (registry, cx) = (Registry::builder().build(), Cx::default());
+    for (entries, levels, expected) in [
+        (1, 500, "is in more than 16 indexes"),
+        (30, 4, "it has more than 10000 manifests"),
+    ] {
+        let name = fresh(&server.addr().to_string());
+        let store = registry.repository(&name).unwrap();
+        let mut below = Vec::new();
+        for _ in 0..levels {
+            let json = serde_json::json!({"schemaVersion": 2, "manifests": below});
+            let raw = RawManifest::new(MediaType::OCI_INDEX, json.to_string());
+            let place = Place::Root(&["v1".parse().unwrap()]);
+            store.put_manifest(&cx, &raw, place).await.unwrap();
+            below = vec![raw.descriptor().clone(); entries];
+        }
+        let shown = inspect(&[&format!("{name}:v1")]).await;
+        assert_eq!(shown.status.code(), Some(1));
+        let error = String::from_utf8(shown.stderr).unwrap();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[tokio::test]

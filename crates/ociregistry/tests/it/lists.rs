@@ -86,6 +86,77 @@ async fn odd_lists() {
 }
 
 #[tokio::test]
+async fn a_list_that_breaks_off_is_asked_for_again() {
+    let fake = Fake::new(move |request, n| {
+        let page = match &*request.target {
+            "/v2/_catalog?n=1000" => r#"{"repositories":["a/b"]}"#,
+            "/v2/a/b/tags/list?n=1000" => r#"{"tags":["a","b"]}"#,
+            _ => r#"{"manifests":[]}"#,
+        };
+        let reply = Reply::new(200).body(page);
+        if n % 2 == 0 { reply.cut(10) } else { reply }
+    })
+    .await;
+    let (cx, registry) = (Cx::default(), quick().build());
+    let store = store(&registry, &fake);
+    assert_eq!(tags(&*store).await.unwrap(), ["a", "b"]);
+    let subject = Digest::of(b"subject");
+    assert_eq!(store.referrers(&cx, &subject).await.unwrap(), []);
+    let all: Vec<_> = registry
+        .catalog_of(&cx, &fake.host)
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(all, [at(&fake)]);
+    assert_eq!(fake.lines().len(), 6);
+}
+
+#[tokio::test]
+async fn who_collects_an_endless_list_ends() {
+    let fake = Fake::new(|_, n| {
+        Reply::new(200)
+            .header("link", format!("<?n={n}>; rel=next"))
+            .body(format!(r#"{{"tags":["t{n}"],"repositories":["a/r{n}"]}}"#))
+    })
+    .await;
+    let limits = ocicore::SizeLimits::default().with_documents(20 << 10);
+    let (cx, registry) = (Cx::default(), quick().limits(limits).build());
+    let error = tags(&*store(&registry, &fake)).await.unwrap_err();
+    // Each page counts as a kibibyte at least.
+    assert_eq!(fake.lines().len(), 21);
+    let other = registry
+        .catalog_of(&cx, &fake.host)
+        .try_collect::<Vec<_>>()
+        .await
+        .unwrap_err();
+    let report = format!("{}\n{}", shown(&error, &[&fake]), shown(&other, &[&fake]));
+    insta::assert_snapshot!(report, @"
+    [Exhausted] the list of tags of `HOST0/a/b` is larger than the limit of 20480 bytes
+    [Exhausted] the list of repositories of `HOST0` is larger than the limit of 20480 bytes
+    ");
+}
+
+#[tokio::test]
+async fn repositories_come_in_pages() {
+    let fake = Fake::new(|request, _| match &*request.target {
+        "/v2/_catalog?n=1000" => Reply::new(200)
+            .header("link", "</v2/_catalog?last=a%2Fb&n=1000>; rel=\"next\"")
+            .body(r#"{"repositories":["a/b"]}"#),
+        _ => Reply::new(200).body(r#"{"repositories":["c"]}"#),
+    })
+    .await;
+    let all: Vec<_> = quick()
+        .build()
+        .catalog_of(&Cx::default(), &fake.host)
+        .map_ok(|name| name.path().to_string())
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(all, ["a/b", "c"]);
+    assert_eq!(fake.lines()[1], "GET /v2/_catalog?last=a%2Fb&n=1000");
+}
+
+#[tokio::test]
 async fn a_list_of_empty_pages_ends() {
     let fake = Fake::new(|_, n| {
         Reply::new(200)
@@ -217,6 +288,17 @@ async fn referrers_come_in_pages_and_errors_are_no_empty_list() {
         assert!(shown(&error, &[&fake]).contains(&status.to_string()));
         assert_eq!(fake.lines().len(), asked, "{status}");
     }
+    // Neither is a list under a tag that one may not read.
+    let fake = Fake::new(|request, _| match request.target.contains("/referrers/") {
+        true => Reply::new(404),
+        false => Reply::error(403, "DENIED", "no"),
+    })
+    .await;
+    let error = store(&registry, &fake)
+        .referrers(&cx, &subject)
+        .await
+        .unwrap_err();
+    assert!(shown(&error, &[&fake]).contains("403"), "{error:?}");
     let fake = Fake::new(|_, _| Reply::new(404)).await;
     assert_eq!(
         store(&registry, &fake)

@@ -5,6 +5,7 @@
 mod auth;
 mod cancel;
 mod conformance;
+mod copy;
 mod fake;
 mod faults;
 mod inspect;
@@ -15,5 +16,6 @@ mod mtls;
 mod proxy;
 mod pull;
 mod push;
+mod slow;
 mod support;
 mod through_faults;

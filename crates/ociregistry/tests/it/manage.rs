@@ -48,6 +48,15 @@ async fn an_image_that_is_there_costs_one_request() {
         assert_eq!(first.len() as u64, expected, "{first:?}");
         push().await.unwrap();
         assert_eq!(proxy.take(), ["HEAD manifest"]);
+        // A pull is one for each of both.
+        let options = copy::Options::default().without_referrers();
+        let root = copy::Root::same("v1".parse().unwrap());
+        let here = Memory::default();
+        let plan = copy::plan(&cx, &*to, &here, &[root], &options).await;
+        let pulled = copy::run(&cx, plan.unwrap(), to.clone(), Arc::new(here)).await;
+        assert_eq!(pulled.unwrap().written, done.written);
+        let expected = done.written + done.manifests;
+        assert_eq!(proxy.take().len() as u64, expected);
     }
 }
 

@@ -1,6 +1,9 @@
 //! A proxy in front of a real server that breaks what passes through it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
@@ -14,8 +17,15 @@ use tokio_rustls::{TlsConnector, rustls::ClientConfig, rustls::pki_types::Server
 pub(crate) enum Fault {
     /// Nothing.
     None,
-    /// The server never sees the request; this is the answer: head and body.
+    /// The server never sees the request; this is the answer: head and body. `{n}` is how many
+    /// requests of this kind came before.
     Instead(String),
+    /// Likewise, and what follows is a gigabyte of spaces.
+    Huge(&'static str),
+    /// The server never hears who asks, nor the body.
+    Anonymous,
+    /// The answer's `Location` has no host.
+    Relative,
     /// So many bytes of the request's body reach the server, then both connections break.
     CutRequest(usize),
     /// The server does what it is asked for, but nobody hears of it.
@@ -42,7 +52,32 @@ pub(crate) struct Passing {
 pub(crate) struct Proxy {
     pub(crate) host: String,
     seen: Arc<Mutex<Vec<String>>>,
+    load: Arc<Load>,
     task: JoinHandle<()>,
+}
+
+/// Requests that are not answered yet.
+#[derive(Debug, Default)]
+struct Load {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// One of them.
+struct Pending<'a>(&'a Load);
+
+impl<'a> Pending<'a> {
+    fn new(load: &'a Load) -> Self {
+        let now = load.now.fetch_add(1, Ordering::Relaxed) + 1;
+        load.most.fetch_max(now, Ordering::Relaxed);
+        Self(load)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How to reach the server.
@@ -63,29 +98,47 @@ impl Proxy {
         let host = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (fault, all) = (Arc::new(fault), Arc::clone(&seen));
+        let load = Arc::new(Load::default());
+        let pending = Arc::clone(&load);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let (fault, all, upstream) =
                     (Arc::clone(&fault), Arc::clone(&all), upstream.clone());
+                let pending = Arc::clone(&pending);
                 connections.spawn(async move {
                     let decide = move |passing: &Passing| {
                         let mut all = all.lock().unwrap();
                         let kind = kind(passing);
                         let before = all.iter().filter(|known| **known == kind).count();
                         all.push(kind);
-                        fault(passing, before)
+                        match fault(passing, before) {
+                            Fault::Instead(text) => {
+                                Fault::Instead(text.replace("{n}", &before.to_string()))
+                            }
+                            fault => fault,
+                        }
                     };
-                    serve(client, &upstream, decide).await
+                    serve(client, &upstream, &pending, decide).await
                 });
             }
         });
-        Self { host, seen, task }
+        Self {
+            host,
+            seen,
+            load,
+            task,
+        }
     }
 
     /// The kinds of all requests since the last look.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.lock().unwrap())
+    }
+
+    /// How many requests were unanswered at the same time at most.
+    pub(crate) fn most(&self) -> usize {
+        self.load.most.load(Ordering::Relaxed)
     }
 
     /// Requests of one kind, as `PUT blob`.
@@ -108,6 +161,7 @@ pub(crate) fn kind(passing: &Passing) -> String {
         target if target.contains("/blobs/") => "blob",
         target if target.contains("/manifests/") => "manifest",
         target if target.contains("/referrers/") => "referrers",
+        target if target.contains("/tags/list") => "tags",
         _ => "other",
     };
     format!("{} {noun}", passing.method)
@@ -117,11 +171,13 @@ pub(crate) fn kind(passing: &Passing) -> String {
 async fn serve(
     client: TcpStream,
     upstream: &Upstream,
+    load: &Load,
     mut decide: impl FnMut(&Passing) -> Fault,
 ) -> Option<()> {
     let mut client = BufReader::new(client);
     loop {
-        let (head, length) = read_head(&mut client).await?;
+        let (mut head, length) = read_head(&mut client).await?;
+        let _pending = Pending::new(load);
         let mut words = head.split(' ');
         let passing = Passing {
             method: words.next()?.to_owned(),
@@ -130,9 +186,26 @@ async fn serve(
         let mut body = vec![0; length];
         client.read_exact(&mut body).await.ok()?;
         let fault = decide(&passing);
-        if let Fault::Instead(answer) = &fault {
-            client.write_all(answer.as_bytes()).await.ok()?;
-            continue;
+        match &fault {
+            Fault::Instead(answer) => {
+                client.write_all(answer.as_bytes()).await.ok()?;
+                continue;
+            }
+            Fault::Huge(status) => {
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", 1 << 30);
+                client.write_all(head.as_bytes()).await.ok()?;
+                for _ in 0..1 << 14 {
+                    client.write_all(&[b' '; 1 << 16]).await.ok()?;
+                }
+                continue;
+            }
+            // Who refuses need not read what would come, and may close while it comes.
+            Fault::Anonymous => {
+                let rest = without(&without(&head, "authorization"), "content-length");
+                head = format!("{}\r\ncontent-length: 0\r\n\r\n", rest.trim_end());
+                body.clear();
+            }
+            _ => {}
         }
         if let Fault::CutRequest(at) = fault {
             body.truncate(at);
@@ -165,20 +238,35 @@ async fn serve(
                 client.write_all(head.as_bytes()).await.ok()?;
             }
             Fault::Field(name, value) => {
-                let kept = |line: &&str| {
-                    let field = line.split_once(':').map_or("", |(field, _)| field);
-                    !field.eq_ignore_ascii_case(name)
-                };
-                let mut lines: Vec<&str> = head.trim_end().lines().filter(kept).collect();
-                let field = format!("{name}: {value}");
-                lines.push(&field);
-                let head = lines.join("\r\n") + "\r\n\r\n";
+                let rest = without(&head, name);
+                let head = format!("{}\r\n{name}: {value}\r\n\r\n", rest.trim_end());
+                client.write_all(head.as_bytes()).await.ok()?;
+            }
+            Fault::Relative => {
+                let absolute = head.split("\r\n").find_map(|line| {
+                    let (name, value) = line.split_once(": ")?;
+                    name.eq_ignore_ascii_case("location").then_some(value)
+                })?;
+                let (_, path) = absolute.split_once("://").unwrap_or(("", absolute));
+                let path = &path[path.find('/')?..];
+                let rest = without(&head, "location");
+                let head = format!("{}\r\nlocation: {path}\r\n\r\n", rest.trim_end());
                 client.write_all(head.as_bytes()).await.ok()?;
             }
             _ => client.write_all(head.as_bytes()).await.ok()?,
         }
         client.write_all(&body).await.ok()?;
     }
+}
+
+/// A head without one of its fields.
+fn without(head: &str, name: &str) -> String {
+    let kept = |line: &&str| {
+        let field = line.split_once(':').map_or("", |(field, _)| field);
+        !field.eq_ignore_ascii_case(name)
+    };
+    let lines: Vec<&str> = head.trim_end().lines().filter(kept).collect();
+    lines.join("\r\n") + "\r\n\r\n"
 }
 
 /// The head of a request without what is about the connection, and the length of its body.

@@ -304,3 +304,60 @@ async fn a_mirror_is_asked_again_after_its_rest() {
         assert_eq!((fails.lines().len(), home.lines().len()), (asked, 3));
     }
 }
+
+/// What a mirror says of a tag may be old: whoever writes, compares or retags asks the registry.
+#[tokio::test]
+async fn what_a_tag_names_is_for_the_registry_to_say() {
+    let index = |note: &str| {
+        let json = format!(r#"{{"manifests":[],"note":"{note}"}}"#);
+        RawManifest::new(MediaType::OCI_INDEX, json)
+    };
+    let says = |raw: &RawManifest| {
+        Reply::new(200)
+            .header("content-type", raw.media_type())
+            .header("docker-content-digest", raw.digest())
+            .body(raw.bytes().to_vec())
+    };
+    let (old, new) = (index("old"), index("new"));
+    let (stale, fresh) = (says(&old), says(&new));
+    let mirror = Fake::new(move |_, _| stale.clone()).await;
+    let home = Fake::new(move |request, n| match &*request.method {
+        "PUT" => Reply::new(201),
+        // At last it does not answer.
+        _ if n > 2 => Reply::none(),
+        _ => fresh.clone(),
+    })
+    .await;
+    let at = ociregistry::Mirror::at(&format!("http://{}", mirror.host)).unwrap();
+    let hosts = ociregistry::Hosts::default().with_mirror(&home.host, at);
+    let registry = quick().hosts(hosts).build();
+    let (cx, store) = (Cx::default(), store(&registry, &home));
+    let name = "v1".parse().unwrap();
+    assert_eq!(store.manifest(&cx, &name).await.unwrap(), old);
+    assert_eq!(store.resolve(&cx, &name).await.unwrap(), *new.descriptor());
+    let reference = format!("{}/a/b:v1", home.host).parse().unwrap();
+    let tags = ["v2".parse().unwrap()];
+    let tagged = registry.retag(&cx, &reference, &tags).await.unwrap();
+    assert_eq!(tagged, *new.descriptor());
+    assert_eq!(home.requests()[2].body, new.bytes()[..]);
+    assert_eq!(mirror.lines().len(), 1);
+    assert_eq!(store.resolve(&cx, &name).await.unwrap(), *old.descriptor());
+}
+
+#[tokio::test]
+async fn a_manifest_that_nothing_vouches_for_is_at_least_whole() {
+    for (length, is_whole) in [(16, true), (15, false)] {
+        let fake = Fake::new(move |_, _| {
+            Reply::new(200)
+                .header("content-type", MediaType::OCI_INDEX)
+                .body(r#"{"manifests":[]}"#)
+                .length(length)
+        })
+        .await;
+        let registry = quick().build();
+        let read = store(&registry, &fake)
+            .manifest(&Cx::default(), &"v1".parse().unwrap())
+            .await;
+        assert_eq!(read.is_ok(), is_whole, "{read:?}");
+    }
+}

@@ -181,6 +181,27 @@ async fn a_broken_upload_begins_anew() {
 }
 
 #[tokio::test]
+async fn an_upload_that_was_forgotten_begins_anew_once() {
+    for (times, expected) in [(1, true), (2, false)] {
+        // The second chunk, then the first one, belong to no upload that is known.
+        let left = Mutex::new(times);
+        let forgetful = move |request: &Request, n: usize, have: &mut Vec<u8>| {
+            let mut left = left.lock().unwrap();
+            (request.method == "PATCH" && n > 1 && *left > 0).then(|| {
+                *left -= 1;
+                have.clear();
+                Reply::error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload")
+            })
+        };
+        let fake = Fake::new(chunked(forgetful)).await;
+        let (stored, lines) = push(&fake, &large(), Upload::Chunked(400_000)).await;
+        assert_eq!(stored.is_ok(), expected, "{stored:?}");
+        let begun = lines.iter().filter(|line| *line == BEGIN);
+        assert_eq!(begun.count(), 2, "{lines:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_was_lost_is_no_second_upload() {
     let fake = Fake::new(|request, n| match (&*request.method, n) {
         ("POST", 0) => Reply::new(202).header("location", "/u"),

@@ -51,6 +51,13 @@ pub(crate) fn quick() -> RegistryBuilder {
         .stall_timeout(Duration::from_millis(300))
 }
 
+/// Lets the clock of this test's runtime go on at once; sockets do not notice.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 /// The store `a/b` of a fake server.
 pub(crate) fn store(registry: &Registry, fake: &Fake) -> Arc<dyn ImageStore> {
     registry.repository(&at(fake)).unwrap()

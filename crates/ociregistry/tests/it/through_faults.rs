@@ -3,16 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::{TryStreamExt, future::join_all};
 use ocicore::{
     Blob, BytesBlob, Cx, Digest, ImageStore, MediaType, Name, Place, RawManifest, Repositories,
-    conformance::peer::peer, read,
+    SizeLimits, Tag, conformance::peer::peer, read,
 };
 use ociregistry::{Credentials, Registry, RegistryBuilder, Retry};
-use registryd::{Server, storage::MemoryStorage};
+use registryd::{Access, Auth, Grant, Password, Secret, Server, User, storage::MemoryStorage};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
 
 use crate::{
+    fake::{Fake, Reply},
     proxy::{Fault, Passing, Proxy, Upstream, kind},
     support::{fresh, shown_at},
 };
@@ -36,7 +37,8 @@ fn instead(status: &str, fields: &str, body: &str) -> Fault {
     ))
 }
 
-fn cases() -> Vec<Case> {
+/// `elsewhere` has the content, too.
+fn cases(elsewhere: &str) -> Vec<Case> {
     let case = |what, on, times, fault| Case {
         what,
         on,
@@ -44,6 +46,8 @@ fn cases() -> Vec<Case> {
         fault,
     };
     let always = usize::MAX;
+    let list = |link: &str| instead("200 X", &format!("link: {link}\r\n"), r#"{"tags":["v1"]}"#);
+    let location = |to: &str| format!("location: {to}\r\n");
     let code = r#"{"errors":[{"code":"DENIED","message":"over the quota"}]}"#;
     let html = "<html>\n<h1>502 Bad Gateway</h1></html>";
     vec![
@@ -103,6 +107,22 @@ fn cases() -> Vec<Case> {
             Fault::Field("location", "http://[".to_owned()),
         ),
         case(
+            "push: location without a host",
+            "POST upload",
+            1,
+            Fault::Relative,
+        ),
+        case(
+            "push: the upload is forgotten",
+            "PUT upload",
+            1,
+            instead(
+                "404 X",
+                "",
+                r#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"gone"}]}"#,
+            ),
+        ),
+        case(
             "push: the manifest's answer is lost",
             "PUT manifest",
             1,
@@ -146,6 +166,34 @@ fn cases() -> Vec<Case> {
             instead("307 X", "location: ?again\r\n", ""),
         ),
         case(
+            "pull: redirects to another host",
+            "GET blob",
+            always,
+            instead(
+                "307 X",
+                &location(&format!("http://{elsewhere}/x?signature=1")),
+                "",
+            ),
+        ),
+        case(
+            "pull: redirects to nowhere",
+            "GET blob",
+            always,
+            instead("302 X", &location(""), ""),
+        ),
+        case(
+            "pull: redirects to garbage",
+            "GET blob",
+            always,
+            instead("302 X", &location("http://["), ""),
+        ),
+        case(
+            "pull: an error of a gigabyte",
+            "GET blob",
+            always,
+            Fault::Huge("403 Forbidden"),
+        ),
+        case(
             "pull: a flipped bit of the manifest",
             "GET manifest",
             always,
@@ -175,13 +223,50 @@ fn cases() -> Vec<Case> {
             always,
             Fault::Field("docker-content-digest", Digest::of(b"x").to_string()),
         ),
+        case(
+            "pull: the manifest has more than announced",
+            "GET manifest",
+            always,
+            Fault::Field("content-length", "30".to_owned()),
+        ),
+        case(
+            "pull: an error of a gigabyte instead of the manifest",
+            "GET manifest",
+            always,
+            Fault::Huge("404 Not Found"),
+        ),
+        case("list: breaks off", "GET tags", 1, Fault::CutAnswer(5)),
+        case(
+            "list: 429 with Retry-After",
+            "GET tags",
+            1,
+            instead("429 X", "retry-after: 0\r\n", html),
+        ),
+        case(
+            "list: goes on elsewhere",
+            "GET tags",
+            always,
+            list("<http://127.0.0.2/v2/x/tags/list>; rel=\"next\""),
+        ),
+        case(
+            "list: goes on for ever",
+            "GET tags",
+            always,
+            list("<?n={n}>; rel=\"next\""),
+        ),
+        case(
+            "list: an error of a gigabyte",
+            "GET tags",
+            always,
+            Fault::Huge("403 Forbidden"),
+        ),
     ]
 }
 
-/// Pushes an image through the proxy and pulls it.
+/// Pushes an image through the proxy, pulls it, and looks for its tag.
 async fn through(store: &dyn ImageStore) -> ocicore::Result<()> {
     let cx = Cx::default();
-    let bytes: Vec<u8> = (0..=250).cycle().take(SIZE).collect();
+    let bytes = content();
     let layer = BytesBlob::new(MediaType::OCI_LAYER, bytes.clone());
     store.put_blob(&cx, &layer).await?;
     let json = serde_json::json!({
@@ -197,15 +282,31 @@ async fn through(store: &dyn ImageStore) -> ocicore::Result<()> {
     assert_eq!(pulled, manifest);
     let content = read(&*store.blob(layer.descriptor()), 1 << 20).await?;
     assert_eq!(content, bytes);
+    let tags: Vec<Tag> = store.tags(&cx).try_collect().await?;
+    assert_eq!(tags, ["v1".parse()?]);
     Ok(())
+}
+
+fn content() -> Vec<u8> {
+    (0..=250).cycle().take(SIZE).collect()
 }
 
 /// What comes of all cases, which run at once.
 async fn run(upstream: Upstream, login: Option<Credentials>) -> String {
-    let outcomes = cases()
+    let elsewhere = Fake::new(|_, _| Reply::new(200).body(content())).await;
+    let outcomes = cases(&elsewhere.host)
         .into_iter()
         .map(|case| outcome(case, &upstream, &login));
-    join_all(outcomes).await.concat()
+    let report = join_all(outcomes).await.concat();
+    let asked = elsewhere.requests();
+    assert_eq!(elsewhere.lines(), ["GET /x?signature=1"]);
+    assert_eq!(asked[0].header("authorization"), None);
+    let user = login.as_ref().and_then(Credentials::as_basic);
+    let Some((user, _)) = user else { return report };
+    // Who is logged in is told who was refused; the rest is as for anybody.
+    let who = format!("    `HOST` forbids that to `{user}`\n");
+    assert_eq!(report.matches(&who).count(), 3, "{report}");
+    report.replace(&who, "")
 }
 
 async fn outcome(case: Case, upstream: &Upstream, login: &Option<Credentials>) -> String {
@@ -247,7 +348,8 @@ fn client(host: &str, login: Option<Credentials>) -> RegistryBuilder {
                 .with_attempts(3)
                 .with_pauses(first, longest),
         )
-        .stall_timeout(Duration::from_secs(5));
+        .stall_timeout(Duration::from_secs(5))
+        .limits(SizeLimits::default().with_documents(64 << 10));
     match login {
         Some(login) => builder.credentials(host, login),
         None => builder,
@@ -271,7 +373,44 @@ async fn our_server() {
 async fn docker_registry_plain() {
     let Some(host) = peer("REGISTRY") else { return };
     let upstream = Upstream { host, tls: None };
-    insta::assert_snapshot!("faults", run(upstream, None).await);
+    insta::assert_snapshot!("faults", run(upstream.clone(), None).await);
+    // Who never asked who one is asks in the middle of a push.
+    let login = Credentials::basic("me", "secret");
+    let asks = instead("401 X", "www-authenticate: Basic realm=\"x\"\r\n", "");
+    assert_eq!(in_mid_push(upstream, login, asks).await, "arrives\n");
+}
+
+/// A token that is lost on its way, as if it had expired.
+#[tokio::test]
+async fn our_server_with_tokens() {
+    let me = User::new("me", Password::plain("secret")).unwrap();
+    let me = me.grant(Grant::everything(Access::Write));
+    let server = Server::builder(MemoryStorage::new())
+        .auth(Auth::bearer(Secret::random().unwrap()).user(me))
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let upstream = Upstream {
+        host: server.addr().to_string(),
+        tls: None,
+    };
+    let login = Credentials::basic("me", "secret");
+    assert_eq!(
+        in_mid_push(upstream, login, Fault::Anonymous).await,
+        "arrives\n"
+    );
+}
+
+/// What comes of a 401 to the first request that brings content.
+async fn in_mid_push(upstream: Upstream, login: Credentials, fault: Fault) -> String {
+    let case = Case {
+        what: "401",
+        on: "PUT upload",
+        times: 1,
+        fault,
+    };
+    let said = outcome(case, &upstream, &Some(login)).await;
+    said.trim_start_matches("401: ").to_owned()
 }
 
 #[tokio::test]
@@ -300,6 +439,10 @@ async fn docker_registry_with_tls_and_password() {
         host,
         tls: Some(Arc::new(config)),
     };
-    let login = Some(Credentials::basic(user, password));
-    insta::assert_snapshot!("faults", run(upstream, login).await);
+    let login = Credentials::basic(&user, password);
+    let report = run(upstream.clone(), Some(login.clone())).await;
+    insta::assert_snapshot!("faults", report);
+    // A password that was refused is not sent again.
+    let said = in_mid_push(upstream, login, Fault::Anonymous).await;
+    insta::assert_snapshot!(said.replace(&user, "USER"));
 }
