@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use ocicore::{Digest, conformance::peer::peer};
-use repack::Tree;
+use repack::{Cx, Entry, Tree, extract};
 
 use crate::{
     sinks::{Form, OF_ESTARGZ, layout, output, said, tree, write_all},
@@ -36,7 +36,7 @@ fn each(tree: &Tree, takes: &[Form], check: &dyn Fn(&str, &Path, &repack::layer:
     let dir = tempfile::tempdir().unwrap();
     for (name, layer, written) in write_all(tree, dir.path(), takes) {
         let images = dir.path().join(format!("{name}.oci"));
-        layout(&images, &layer, &written);
+        layout(&images, &[(&layer, &written)]);
         check(name, &images, &written);
     }
 }
@@ -61,6 +61,85 @@ fn umoci_unpacks_it() {
         }
         assert_eq!(on_disk(&root), expected(&tree), "{name}");
     });
+}
+
+/// Whiteouts, opaque directories, and all kinds in the place of others: layers on top of one another are here what they
+/// are there.
+#[test]
+fn umoci_stacks_layers_alike() {
+    let Some(umoci) = peer("UMOCI") else { return };
+    let file = |text: &'static str| Entry::file(text);
+    let layers: [&[(&str, Entry)]; 3] = [
+        &[
+            ("dir/gone", file("1")),
+            ("dir/stays", file("1").with_mode(0o600)),
+            ("deep/gone/a/b", file("1")),
+            ("opaque/gone", file("1")),
+            ("opaque/below/gone", file("1")),
+            ("file-to-dir", file("1")),
+            ("dir-to-file/x", file("1")),
+            ("link-to-file", Entry::symlink("dir/stays")),
+            ("file-to-link", file("1")),
+            ("target", file("the content")),
+            ("linked", Entry::hardlink(path("target"))),
+            ("mode", Entry::dir().with_mode(0o700)),
+            ("mode/x", file("1")),
+        ],
+        &[
+            ("dir/.wh.gone", file("")),
+            ("deep/.wh.gone", file("")),
+            ("opaque/.wh..wh..opq", file("")),
+            ("opaque/new", file("2")),
+            ("file-to-dir/x", file("2")),
+            ("dir-to-file", file("2")),
+            ("link-to-file", file("2")),
+            ("file-to-link", Entry::symlink("target")),
+            ("target", file("another")),
+            ("mode", Entry::dir().with_mode(0o750)),
+        ],
+        &[
+            // What was hidden is there again, and what replaced something is gone.
+            ("dir/gone", file("3")),
+            (".wh.opaque", file("")),
+            ("opaque/again", file("3")),
+            (".wh.link-to-file", file("")),
+            ("copy", Entry::symlink("linked")),
+        ],
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let mut stacked = Tree::new();
+    let mut written = Vec::new();
+    for (at, entries) in layers.iter().enumerate() {
+        let mut layer = Tree::new();
+        for (name, entry) in *entries {
+            layer.insert(path(name), entry.clone()).unwrap();
+        }
+        let file = dir.path().join(format!("{at}.tar.gz"));
+        let options = repack::layer::Options::default();
+        written.push((
+            file.clone(),
+            repack::into_layer(&Cx::default(), &layer, &options, &file).unwrap(),
+        ));
+        // As it is in an image, where directories are listed.
+        stacked
+            .apply_layer(index_tar(Bytes::from(std::fs::read(&file).unwrap())).unwrap())
+            .unwrap();
+    }
+    let images = dir.path().join("images");
+    let all: Vec<_> = written
+        .iter()
+        .map(|(file, written)| (&**file, written))
+        .collect();
+    layout(&images, &all);
+    let bundle = dir.path().join("bundle");
+    let mut command = Command::new(&umoci);
+    command.args(["unpack", "--rootless", "--image", &image(&images)]);
+    said(command.arg(&bundle));
+    let ours = dir.path().join("ours");
+    let options = extract::Options::default().with_durability(extract::Durability::None);
+    extract::extract(&Cx::default(), &stacked, &options, &ours).unwrap();
+    assert_eq!(on_disk(&ours), on_disk(&bundle.join("rootfs")));
+    assert_eq!(on_disk(&ours), expected(&stacked));
 }
 
 #[test]

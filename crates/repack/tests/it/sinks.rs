@@ -109,8 +109,8 @@ pub(crate) fn said(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// An image layout (image-spec image-layout.md) of one image with one layer, tagged `latest`.
-pub(crate) fn layout(dir: &Path, layer: &Path, written: &Written) {
+/// An image layout (image-spec image-layout.md) of one image with these layers, tagged `latest`.
+pub(crate) fn layout(dir: &Path, layers: &[(&Path, &Written)]) {
     let blobs = dir.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let put = |bytes: &[u8]| {
@@ -118,19 +118,26 @@ pub(crate) fn layout(dir: &Path, layer: &Path, written: &Written) {
         fs::write(blobs.join(&digest["sha256:".len()..]), bytes).unwrap();
         digest
     };
-    let layer = put(&fs::read(layer).unwrap());
-    assert_eq!(layer, written.digest.to_string());
+    let (mut diff_ids, mut descriptors) = (Vec::new(), Vec::new());
+    for (layer, written) in layers {
+        let layer = put(&fs::read(layer).unwrap());
+        assert_eq!(layer, written.digest.to_string());
+        let annotations = serde_json::to_string(&written.annotations).unwrap();
+        diff_ids.push(format!(r#""{}""#, written.diff_id));
+        descriptors.push(format!(
+            r#"{{"mediaType":"{}","digest":"{layer}","size":{},"annotations":{annotations}}}"#,
+            written.media_type, written.size
+        ));
+    }
     let config = format!(
-        r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["/run.sh"]}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
-        written.diff_id
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["/run.sh"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+        diff_ids.join(",")
     );
     let config_digest = put(config.as_bytes());
-    let annotations = serde_json::to_string(&written.annotations).unwrap();
     let manifest = format!(
-        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config_digest}","size":{}}},"layers":[{{"mediaType":"{}","digest":"{layer}","size":{},"annotations":{annotations}}}]}}"#,
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config_digest}","size":{}}},"layers":[{}]}}"#,
         config.len(),
-        written.media_type,
-        written.size
+        descriptors.join(",")
     );
     let manifest_digest = put(manifest.as_bytes());
     let index = format!(
