@@ -6,7 +6,8 @@
 //! written, and so before it is visible. Several threads fill directories, and long runs of zeros become holes.
 //!
 //! Layers are stacked by [`Tree::apply_layer`](crate::Tree::apply_layer) first, which knows whiteouts and opaque
-//! directories. What needs a privilege or grants one is refused or left out unless an option asks for it: owners, setuid,
+//! directories. A layer whose digest is known is opened by [`layer::open`](crate::layer::open), which verifies it before there
+//! is anything to extract. What needs a privilege or grants one is refused or left out unless an option asks for it: owners, setuid,
 //! attributes, devices.
 
 mod content;
@@ -27,7 +28,8 @@ pub use self::options::{
 use self::staging::{Staging, exists};
 use crate::{EntryPath, Error, Kind, Result, Tree};
 
-/// Extracts a tree to a directory, which is there whole or not at all.
+/// Extracts a tree to a directory, which is there whole or not at all. Until then it is a directory `.extract-…`
+/// beside it, for its owner only, which stays if the process is killed.
 ///
 /// ```
 /// use repack::{Cx, Entry, Tree, extract};

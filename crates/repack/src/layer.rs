@@ -129,7 +129,7 @@ impl Declared {
 /// that is the case if nobody writes to the file meanwhile.
 ///
 /// # Errors
-/// [`Error::Digest`], [`Error::Size`]; those of [`tar::open`](crate::tar::open).
+/// [`Error::Digest`], [`Error::Size`]; those of [`tar::open`].
 pub fn open(
     cx: &Cx,
     path: impl AsRef<Path>,
@@ -144,7 +144,7 @@ pub fn open(
 /// As [`open`], of a layer from anywhere.
 ///
 /// # Errors
-/// [`Error::Digest`], [`Error::Size`]; those of [`tar::index`](crate::tar::index).
+/// [`Error::Digest`], [`Error::Size`]; those of [`tar::index`].
 pub fn index(
     cx: &Cx,
     source: Arc<dyn ReadAt>,

@@ -64,7 +64,8 @@ impl Tree {
     }
 
     /// Puts an entry at `path`, makes the directories above it that are missing (mode 0755), and
-    /// returns what it replaces.
+    /// returns what it replaces. Hard links to what it replaces are links to the new entry then, unless
+    /// [`Tree::remove`] takes the old one away first.
     ///
     /// # Errors
     /// [`Error::NotDirectory`] if something above `path` is not a directory,

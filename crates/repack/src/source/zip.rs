@@ -56,8 +56,8 @@ pub fn open(cx: &Cx, path: impl AsRef<Path>, limits: &SizeLimits) -> Result<Tree
 /// Indexes a zip archive: only headers are read, in one pass over the central directory.
 ///
 /// # Errors
-/// [`Error::Archive`] if there is no central directory, [`Error::Path`] and [`Error::Entry`] for
-/// everything that is hostile or cannot be read, [`Error::Limit`] if there are too many entries.
+/// [`Error::Archive`] if there is no central directory, [`Error::Entry`] for everything that is hostile,
+/// cannot be read, or is over a limit; [`Error::Limit`] if there are too many entries.
 pub fn index(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Tree> {
     let _span = tracing::debug_span!("index_zip").entered();
     let size = source

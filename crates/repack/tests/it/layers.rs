@@ -1,11 +1,11 @@
 //! Layers: what is in them, and that the same tree gives the same bytes.
 
-use std::{num::NonZero, sync::Arc};
+use std::num::NonZero;
 
 use ocicore::{Digest, MediaType};
 use repack::{
     Cx, Device, Entry, Error, Kind, Mtime, Pattern, Tree, into_layer,
-    layer::{self, Compression, Declared, Deflated, Options},
+    layer::{self, Compression, Deflated, Options},
 };
 use tar::EntryType;
 
@@ -147,98 +147,6 @@ fn a_higher_level_is_smaller() {
     assert!(sizes.is_sorted_by(|more, less| more > less), "{sizes:?}");
     let usual = Options::default().with_deflated(Deflated::Recompress);
     assert_eq!(write(&tree, &usual).unwrap().1.size, sizes[1]);
-}
-
-/// What is compressed by others is here as one stored block, so that these digests depend on nothing but this crate and
-/// the compressors that it uses.
-#[test]
-fn the_bytes_are_the_same_on_all_machines() {
-    let content = text(40_000, 9);
-    let len = u16::try_from(content.len()).unwrap();
-    // RFC 1951 §3.2.4.
-    let block = [
-        &[1][..],
-        &len.to_le_bytes(),
-        &(!len).to_le_bytes(),
-        &content,
-    ]
-    .concat();
-    let packed = Member::stored("lib/packed.txt", &content).with(|member| {
-        (member.method, member.compressed) = (8, block.len() as u64);
-        member.data = block;
-    });
-    let mut tree = index_zip(build(&[
-        packed,
-        Member::stored("lib/a.jar", &text(30_000, 10)),
-        Member::stored("large", &text(3 << 20, 11)),
-        Member::stored("run.sh", b"#!/bin/sh\n").with(|member| member.st_mode = 0o100_755),
-    ]))
-    .unwrap();
-    tree.insert(path("link"), Entry::symlink("run.sh")).unwrap();
-    tree.insert(path("hard"), Entry::hardlink(path("run.sh")))
-        .unwrap();
-    let half = Mtime {
-        seconds: 1_600_000_000,
-        nanoseconds: 500_000_000,
-    };
-    tree.set_mtime(&"large".parse().unwrap(), half);
-    let lines: Vec<_> = crate::sinks::sinks()
-        .into_iter()
-        .filter(|(_, form, _)| *form != crate::sinks::Form::Zstd)
-        .map(|(name, _, options)| {
-            let (_, written) = write(&tree, &options).unwrap();
-            format!("{name}\n  {}\n  {}", written.digest, written.diff_id)
-        })
-        .collect();
-    insta::assert_snapshot!(lines.join("\n"));
-    #[cfg(feature = "zstd")]
-    {
-        let zstd = Options::default().with_compression(Compression::Zstd);
-        insta::assert_snapshot!(write(&tree, &zstd).unwrap().1.digest, @"sha256:95af77631dccd982f4d5a47f7fb723c4a400182f33fabe13fc7f0056a92816e2");
-    }
-}
-
-#[test]
-fn a_change_in_one_part_leaves_the_layers_of_the_others() {
-    let layers = |script: &'static str| {
-        let mut tree = index_zip(build(&[
-            Member::deflated("lib/a.jar", &text(50_000, 1)),
-            Member::deflated("lib/b.txt", &text(500, 2)),
-            Member::deflated("job/x.jar", &text(5_000, 3)),
-        ]))
-        .unwrap();
-        tree.insert(path("job/run.sh"), Entry::file(script))
-            .unwrap();
-        let lib: Pattern = "lib/**".parse().unwrap();
-        let parts = tree.split(|path, _| usize::from(!lib.matches(path)));
-        let written = parts.unwrap().into_iter().map(|part| {
-            let (_, written) = write(&part, &Options::default()).unwrap();
-            written.digest
-        });
-        written.collect::<Vec<_>>()
-    };
-    let (before, after) = (layers("java Job\n"), layers("exec java Job\n"));
-    assert_eq!(before[0], after[0]);
-    assert_ne!(before[1], after[1]);
-    assert_eq!((before.len(), after.len()), (2, 2));
-}
-
-#[test]
-fn recompressed_layers_do_not_depend_on_who_made_the_zip() {
-    let content = text(50_000, 4);
-    let options = Options::default().with_deflated(Deflated::Recompress);
-    let layers = [
-        Member::deflated("a", &content),
-        Member::stored("a", &content),
-        Member::deflated("a", &content).with_descriptor(),
-    ]
-    .map(|member| {
-        write(&index_zip(build(&[member])).unwrap(), &options)
-            .unwrap()
-            .0
-    });
-    assert_eq!(layers[0], layers[1]);
-    assert_eq!(layers[0], layers[2]);
 }
 
 #[test]
@@ -421,55 +329,6 @@ fn a_file_that_is_cut_meanwhile_is_an_error() {
     let error = write(&tree, &Options::default()).unwrap_err();
     assert_eq!(error.offset(), Some(31), "{error:?}");
     assert!(matches!(error, Error::Entry { .. }), "{error:?}");
-}
-
-#[test]
-fn only_the_declared_layer_is_indexed() {
-    let tree = index_zip(build(&[Member::deflated("a", &text(90_000, 7))])).unwrap();
-    let (cx, limits) = (Cx::default(), ocicore::SizeLimits::default());
-    let wrong = Digest::of(b"another");
-    for (name, _, options) in crate::sinks::sinks() {
-        let (layer, written) = write(&tree, &options).unwrap();
-        let right = Declared::by(&written.descriptor());
-        let index = |declared: &Declared| {
-            let source = Arc::new(bytes::Bytes::from(layer.clone()));
-            layer::index(&cx, source, declared, &limits)
-        };
-        for declared in [&right, &right.clone().with_diff_id(written.diff_id)] {
-            let tree = index(declared).unwrap();
-            assert!(tree.contains(&path("a")), "{name}");
-        }
-        let error = index(&right.clone().with_diff_id(wrong)).unwrap_err();
-        assert!(
-            matches!(&error, Error::Digest { what: "diff_id", expected, actual }
-            if (**expected, **actual) == (wrong, written.diff_id)),
-            "{name}: {error}"
-        );
-        let media_type = written.media_type.clone();
-        let declare = |digest, size| {
-            Declared::by(&ocicore::Descriptor::new(media_type.clone(), digest, size))
-        };
-        let error = index(&declare(wrong, written.size)).unwrap_err();
-        assert!(
-            matches!(&error, Error::Digest { what: "digest", expected, actual }
-            if (**expected, **actual) == (wrong, written.digest)),
-            "{name}: {error}"
-        );
-        for size in [written.size - 1, written.size + 1] {
-            let error = index(&declare(written.digest, size)).unwrap_err();
-            assert!(matches!(error, Error::Size { .. }), "{name}: {error}");
-        }
-    }
-    // Whatever else is wrong with it, that it is another says more.
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("layer");
-    std::fs::write(&file, "no layer").unwrap();
-    let declared = ocicore::Descriptor::new(MediaType::OCI_LAYER, Digest::of(b"layer"), 8);
-    let error = layer::open(&cx, &file, &Declared::by(&declared), &limits).unwrap_err();
-    insta::assert_snapshot!(crate::support::chain(&error), @"digest of the layer is `sha256:05e8661ee12457d03e7baf0e0d0b3dc118de5f3d4eb06432b0f2a10b9dfd22a6`, declared is `sha256:dac1d7cfa95021764849fd102524e141488c5e3a90f861dbb5a12d9ac8584f85`");
-    let cut = ocicore::Descriptor::new(MediaType::OCI_LAYER, Digest::of(b"layer"), 9);
-    let error = layer::open(&cx, &file, &Declared::by(&cut), &limits).unwrap_err();
-    insta::assert_snapshot!(crate::support::chain(&error), @"size of the layer is 8 bytes, declared is 9");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic")]
 
 mod advisories;
+mod declared;
 mod dirs;
 mod edits;
 mod errors;
@@ -20,6 +21,7 @@ mod peers;
 mod privileges;
 mod properties;
 mod real;
+mod reproducible;
 mod sinks;
 mod support;
 mod tars;
