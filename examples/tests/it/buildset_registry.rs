@@ -142,12 +142,15 @@ fn settings_are_checked() {
 #[test]
 fn it_serves_as_zuul_configures_it() {
     let directory = tempfile::tempdir().unwrap();
-    let settings = SETTINGS.replace("word", "'%(ZUUL_PASSWORD)'");
+    let settings = SETTINGS
+        .replace("word", "'%(ZUUL_PASSWORD)'")
+        .replace("port: 0", "port: 0\n  public-url: https://[::1]:5000/");
     fs::write(directory.path().join("registry.yaml"), settings).unwrap();
     let server = Serving::start(directory.path(), &["-c", "registry.yaml", "serve"]);
     let (status, answer) = server.ask("GET /v2/", "", "");
     assert_eq!(status, 401);
-    assert!(answer.contains("/auth/token\""), "{answer}");
+    let realm = "realm=\"https://[::1]:5000/auth/token\"";
+    assert!(answer.contains(realm), "{answer}");
     // Whoever, with the credentials of another registry, may pull.
     let (status, answer) = server.ask(
         "GET /auth/token?scope=repository:a:pull",
@@ -165,6 +168,36 @@ fn it_serves_as_zuul_configures_it() {
     assert_eq!(status, 200);
     assert_eq!(push_index(&server, "v1"), 401);
     assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn it_finishes_what_it_has_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    let serve = ["serve", "--storage", "store", "--listen", "127.0.0.1:0"];
+    let args = [&serve[..], &["--anonymous-write"]].concat();
+    let mut server = Serving::start(directory.path(), &args);
+    let (_, begun) = server.ask("POST /v2/a/blobs/uploads/", "", "");
+    let location = begun
+        .lines()
+        .find_map(|line| line.strip_prefix("location: "));
+    let location = location.unwrap().trim().to_owned();
+    let mut wire = TcpStream::connect(&server.address).unwrap();
+    let head = format!("PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc");
+    wire.write_all(head.as_bytes()).unwrap();
+    // It is at work once others find the upload in use.
+    while server.ask(&format!("GET {location}"), "", "").0 != 409 {
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    while TcpStream::connect(&server.address).is_ok() {
+        std::thread::yield_now();
+    }
+    assert_eq!(server.child.try_wait().unwrap(), None);
+    wire.write_all(b"def").unwrap();
+    let mut answer = String::new();
+    wire.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }
 
 /// All that zuul-registry's own command line can be.

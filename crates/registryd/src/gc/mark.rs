@@ -78,6 +78,11 @@ impl Marked {
         Ok(marked)
     }
 
+    /// Blobs that any manifest names, whether they are here or not.
+    pub(super) fn blobs_of_manifests(&self) -> impl Iterator<Item = &Digest> {
+        self.manifests.values().flat_map(|manifest| &manifest.blobs)
+    }
+
     /// What stays without those tags: what a tag leads to, and what is untagged and `young`, with
     /// everything that these name, and all that refers to them.
     pub(super) fn keep(&self, gone: &BTreeSet<&Tag>, young: impl Fn(SystemTime) -> bool) -> Kept {

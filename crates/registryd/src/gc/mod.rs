@@ -1,5 +1,6 @@
 //! Garbage collection while the server serves: tags that no rule keeps, manifests that nothing
-//! keeps, blobs that no manifest names, content that no repository has, uploads that were given up.
+//! keeps, blobs that no manifest names, content that no repository has, uploads that were given up,
+//! and what was noted of an upstream's images that are gone.
 //!
 //! [`plan`] reads and decides, [`run`] removes. What is used between the two stays: every removal
 //! of a link depends on its version, which each use renews, and content is first condemned, then
@@ -15,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use ocicore::{Class, Cx, Digest, RepositoryPath, Tag};
+use ocicore::{Class, Cx, Descriptor, Digest, RepositoryPath, Tag};
 use serde::{Serialize, Serializer};
 
 use self::mark::Marked;
@@ -339,7 +340,8 @@ async fn sweep_content(
     // Whoever linked one of them before it was condemned is seen here; whoever does after sees
     // that it is condemned.
     let mut linked = HashSet::new();
-    for (_, marked) in read(cx, links).await? {
+    for (name, marked) in read(cx, links).await? {
+        forget_upstream(cx, links, &name, &marked, plan.grace).await?;
         linked.extend(marked.manifests.into_keys());
         linked.extend(marked.blobs.into_keys());
         linked.extend(marked.tags.into_values().map(|tag| tag.target));
@@ -359,6 +361,38 @@ async fn sweep_content(
     let mut stale = storage.list(&keys::all_condemned(), None);
     while let Some((key, _)) = stale.try_next().await? {
         storage.delete(&key, When::Always).await?;
+    }
+    Ok(())
+}
+
+/// Removes what is known of an upstream's images that are no longer here: where their tags pointed
+/// to, and which blobs it has for them.
+async fn forget_upstream(
+    cx: &Cx,
+    links: &Links,
+    name: &RepositoryPath,
+    marked: &Marked,
+    grace: Duration,
+) -> Result<()> {
+    let old = |modified: SystemTime| {
+        let age = cx.now().duration_since(modified);
+        age.is_ok_and(|age| age > grace)
+    };
+    let named: HashSet<&Digest> = marked.blobs_of_manifests().collect();
+    let mut expected = links.storage.list(&keys::all_expected(name), None);
+    while let Some((key, meta)) = expected.try_next().await? {
+        let is_named = keys::digest_of(&key).is_some_and(|digest| named.contains(&digest));
+        if !is_named && old(meta.modified) {
+            links.delete_unchanged(&key, &meta.version).await?;
+        }
+    }
+    let mut tags = links.storage.list(&keys::upstream_tags(name), None);
+    while let Some((key, meta)) = tags.try_next().await? {
+        let target: Option<Descriptor> = links.document(&key).await?;
+        let is_here = target.is_some_and(|target| marked.manifests.contains_key(target.digest()));
+        if !is_here && old(meta.modified) {
+            links.delete_unchanged(&key, &meta.version).await?;
+        }
     }
     Ok(())
 }

@@ -62,14 +62,19 @@ pub(crate) fn referrers(repository: &RepositoryPath, subject: &Digest) -> Key {
 }
 
 pub(crate) fn upstream_tag(repository: &RepositoryPath, tag: &Tag) -> Key {
-    key(format!("repositories/{repository}/_upstream/{tag}"))
+    key(format!("{}/{tag}", upstream_tags(repository)))
+}
+
+pub(crate) fn upstream_tags(repository: &RepositoryPath) -> Key {
+    key(format!("repositories/{repository}/_upstream"))
 }
 
 pub(crate) fn expected(repository: &RepositoryPath, digest: &Digest) -> Key {
-    key(format!(
-        "repositories/{repository}/_expected/{}",
-        flat(digest)
-    ))
+    key(format!("{}/{}", all_expected(repository), flat(digest)))
+}
+
+pub(crate) fn all_expected(repository: &RepositoryPath) -> Key {
+    key(format!("repositories/{repository}/_expected"))
 }
 
 pub(crate) fn condemned(digest: &Digest) -> Key {

@@ -2,7 +2,7 @@ use axum::{
     body::Body,
     http::{HeaderValue, Response, StatusCode, header},
 };
-use ocicore::{Descriptor, Digest, MediaType, RepositoryPath};
+use ocicore::{Descriptor, Digest, MediaType, RepositoryPath, Tag};
 use serde::Serialize;
 use serde_json::json;
 
@@ -40,12 +40,21 @@ pub(super) async fn tags(
     repository: &RepositoryPath,
 ) -> Result<Response<Body>> {
     let limit = limit(call)?;
-    // What is no tag sorts before or after all tags just the same.
     let last = call.parameter("last").filter(|last| !last.is_empty());
-    let after = last.as_ref().and_then(|last| last.parse().ok());
     let route = super::route(app, call, repository).await?;
     let local = &route.local;
-    let page = app.links.tags(local, after.as_ref(), limit).await?;
+    let page = match last.as_ref().map(|last| (last, last.parse::<Tag>())) {
+        None => app.links.tags(local, None, limit).await?,
+        Some((_, Ok(tag))) => app.links.tags(local, Some(&tag), limit).await?,
+        // It need not be a tag to have a place among them.
+        Some((last, Err(_))) => {
+            let mut all = app.links.tags(local, None, usize::MAX).await?;
+            all.items.retain(|tag| tag.as_str() > last.as_str());
+            all.more = all.items.len() > limit;
+            all.items.truncate(limit);
+            all
+        }
+    };
     if page.items.is_empty() && !app.links.exists(local).await? {
         return Err(Error::RepositoryUnknown {
             repository: repository.to_string(),

@@ -207,6 +207,43 @@ async fn a_token_carries_its_scope() {
 }
 
 #[tokio::test]
+async fn the_catalog_names_what_one_may_read() {
+    for auth in [Auth::basic(), Auth::bearer(Secret::new("s").unwrap())] {
+        let peer = serve(users(auth)).await;
+        for name in ["other", "team/cat", "team/x"] {
+            let path = format!("/v2/{name}/manifests/1");
+            let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+            let put = peer.request("PUT", &path).basic_auth("ann", Some("a:b"));
+            let put = put.body(index).send().await.unwrap();
+            assert_eq!(put.status(), 201);
+        }
+        for (user, password, names) in [
+            ("ann", "a:b", r#"["other","team/cat","team/x"]"#),
+            ("bob", "b", r#"["team/cat","team/x"]"#),
+            ("cat", "c", r#"["team/cat"]"#),
+        ] {
+            let list = peer.request("GET", "/v2/_catalog?n=5");
+            let list = list.basic_auth(user, Some(password)).send().await.unwrap();
+            let expected = format!("{{\"repositories\":{names}}}");
+            assert_eq!(list.text().await.unwrap(), expected, "{user}");
+        }
+    }
+    // A token for all names is had by who may read all.
+    let peer = serve(users(Auth::bearer(Secret::new("s").unwrap()))).await;
+    let refused = peer.send("GET", "/v2/_catalog").await;
+    let challenge = header(&refused, "www-authenticate");
+    assert!(
+        challenge.contains("scope=\"registry:catalog:*\""),
+        "{challenge}"
+    );
+    for (user, status) in [(("ann", "a:b"), 200), (("bob", "b"), 401)] {
+        let token = token_text(&peer, "?scope=registry:catalog:*", Some(user)).await;
+        let found = with_token(&peer, "GET", "/v2/_catalog", &token).await;
+        assert_eq!(found.status(), status, "{user:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_had_by_a_form() {
     let peer = serve(users(Auth::bearer(Secret::new("s").unwrap()))).await;
     let post = async |form: &'static str| {

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::{client::descriptor, process::Process};
 
+/// Each at a moment of its own.
 const KILLS: u32 = 200;
 /// Longest wait for an answer. A living server answers sooner on any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -146,13 +147,19 @@ async fn kills_lose_nothing() {
 
         let log = Mutex::new(Vec::new());
         let count = watch::Sender::new(0);
-        let faults = Mutex::new(Vec::new());
-        let clients =
-            (0..4).map(|n| client(&http, addresses[n % 2], (round, n), &log, &count, &faults));
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let moment = Duration::from_micros(u64::from(random >> 16) % 40_000);
+        // Of the clients of each server.
+        let faults = [Mutex::new(Vec::new()), Mutex::new(Vec::new())];
+        let clients = (0..4).map(|n| {
+            let (address, faults) = (addresses[n % 2], &faults[n % 2]);
+            client(&http, address, (round, n), &log, &count, faults)
+        });
+        let mut chance = || {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            random >> 8
+        };
         // At times before anything was acknowledged, at times after some.
-        let wanted = (random >> 8) as usize % 4;
+        let wanted = chance() as usize % 4;
+        let moments = [(); 2].map(|()| Duration::from_micros(u64::from(chance()) % 40_000));
         let mut acknowledged = count.subscribe();
         let killer = async {
             // A client that is refused before the kill, or not answered, is a fault of the server.
@@ -161,13 +168,15 @@ async fn kills_lose_nothing() {
             let enough = tokio::time::timeout(2 * PATIENCE, enough).await;
             assert!(
                 enough.is_ok(),
-                "round {round}: living servers acknowledge no push: {:#?}",
-                *faults.lock().unwrap()
+                "round {round}: living servers acknowledge no push: {faults:#?}"
             );
-            tokio::time::sleep(moment).await;
-            let refused = faults.lock().unwrap().clone();
-            assert!(refused.is_empty(), "round {round}: {refused:#?}");
-            drop(servers);
+            // One after the other, so that the second has to live with what the first one left.
+            for ((server, moment), faults) in servers.into_iter().zip(moments).zip(&faults) {
+                tokio::time::sleep(moment).await;
+                let refused = faults.lock().unwrap().clone();
+                assert!(refused.is_empty(), "round {round}: {refused:#?}");
+                drop(server);
+            }
         };
         future::join(future::join_all(clients), killer).await;
         all.extend(log.into_inner().unwrap());

@@ -251,6 +251,36 @@ async fn a_connection_that_says_nothing_is_given_up() {
 }
 
 #[tokio::test]
+async fn who_does_not_take_an_answer_is_given_up() {
+    let limits = Limits::default().with_silence(Duration::from_millis(200));
+    let peer = Peer::start(Server::builder(MemoryStorage::new()).limits(limits)).await;
+    // More than the kernel keeps for a connection.
+    let content = vec![7; 64 << 20];
+    let digest = peer.push_blob("a", &content).await;
+    let mut wire = TcpStream::connect(peer.server.addr()).await.unwrap();
+    let head = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n");
+    wire.write_all(head.as_bytes()).await.unwrap();
+    let mut begin = [0; 12];
+    wire.read_exact(&mut begin).await.unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 200");
+    // Until it is the only one, the other one being that of who asks.
+    loop {
+        let metrics = peer.send("GET", "/metrics").await.text().await.unwrap();
+        if metrics
+            .lines()
+            .any(|line| line == "registryd_connections 1")
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut rest = Vec::new();
+    // It may end with an error, as it was not closed in good order.
+    drop(wire.read_to_end(&mut rest).await);
+    assert!(rest.len() < content.len());
+}
+
+#[tokio::test]
 async fn connections_beyond_the_limit_wait() {
     let limits = Limits::default().with_connections(1);
     let peer = Peer::start(Server::builder(MemoryStorage::new()).limits(limits)).await;

@@ -11,13 +11,13 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, future, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future, stream};
 use ocicore::{
     Blob, BoxStream, Class, Cx, Descriptor, Digest, Error, ImageSink, ImageSource, ImageStore,
     MediaType, Name, Place, RawManifest, Repositories, Repository, Result, Stored, Tag,
 };
 use registryd::{
-    Access, Auth, Builder, Grant, Password, Secret, Server, User,
+    Access, Auth, Builder, Grant, Password, Secret, Server, User, gc,
     storage::{MemoryStorage, Storage},
 };
 use serde_json::json;
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 
 use crate::{
     client::{Peer, descriptor, disk, expect_fault, header},
-    collect::Later,
+    collect::{HOUR, Later, after},
 };
 
 /// An upstream that counts what it is asked, and fails or lies when told to.
@@ -409,6 +409,41 @@ async fn what_an_upstream_said_is_asked_again_after_a_while() {
     peer.refused("GET", path, 404, "MANIFEST_UNKNOWN").await;
     let ours = peer.push_image("a/b", "3", b"ours").await;
     assert_eq!(text(&peer, path).await, ours);
+}
+
+#[tokio::test]
+async fn what_is_known_of_an_upstream_goes_with_its_images() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let (peer, behind, _) = start_on(Arc::clone(&storage)).await;
+    let image = behind.push_image("team/app", "1", b"app").await;
+    let (tag, blob) = (
+        "/v2/quay.io/team/app/manifests/1",
+        format!("/v2/quay.io/team/app/{}", layer(b"app")),
+    );
+    assert_eq!(text(&peer, tag).await, image);
+    assert_eq!(text(&peer, &blob).await, "app");
+    let known = async || {
+        let all = storage.list(&"repositories".parse().unwrap(), None);
+        let all: Vec<_> = all.try_collect().await.unwrap();
+        let keys = all.into_iter().map(|(key, _)| key.to_string());
+        let about = |key: &String| key.contains("/_expected/") || key.contains("/_upstream/");
+        keys.filter(about).count()
+    };
+    let collect = async |options: gc::Options| {
+        let cx = after(HOUR * 2);
+        let plan = gc::plan(&cx, &storage, &options).await.unwrap();
+        gc::run(&cx, &storage, &plan).await.unwrap();
+    };
+    // A tag, a config and a layer.
+    assert_eq!(known().await, 3);
+    collect(gc::Options::default()).await;
+    assert_eq!(known().await, 3);
+    collect(gc::Options::default().untagged(HOUR)).await;
+    assert_eq!(known().await, 0);
+    peer.refused("GET", &blob, 404, "BLOB_UNKNOWN").await;
+    // All of it can be had again.
+    assert_eq!(text(&peer, tag).await, image);
+    assert_eq!(text(&peer, &blob).await, "app");
 }
 
 /// The repository that a name and `ns` lead to is the one that somebody must be allowed to read.

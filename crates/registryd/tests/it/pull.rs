@@ -245,13 +245,18 @@ async fn lists_come_in_pages() {
             peer.refused("GET", &format!("{list}?n=-1"), 400, "UNSUPPORTED")
                 .await;
         }
-        let after: Value = peer
-            .send("GET", "/v2/r/s/tags/list?last=aa")
-            .await
-            .json()
-            .await
-            .unwrap();
-        assert_eq!(after["tags"], json!(["b", "c.1"]));
+        for (last, rest) in [
+            ("aa", &["b", "c.1"][..]),
+            ("c.1", &[]),
+            // What is no tag has a place among them, too.
+            ("b%2B", &["c.1"]),
+            ("-", &["C", "_x", "a", "b", "c.1"]),
+            ("~", &[]),
+        ] {
+            let path = format!("/v2/r/s/tags/list?last={last}");
+            let page: Value = peer.send("GET", &path).await.json().await.unwrap();
+            assert_eq!(page["tags"], json!(rest), "{last}");
+        }
         peer.refused("GET", "/v2/none/tags/list", 404, "NAME_UNKNOWN")
             .await;
     })

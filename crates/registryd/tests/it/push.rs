@@ -307,6 +307,37 @@ async fn a_manifest_is_checked() {
         let found = peer.send("GET", "/v2/a/manifests/1").await;
         assert_eq!(found.text().await.unwrap(), image);
 
+        // An image of which some is missing may be what a client keeps; one without any is none.
+        let with = |layers: &[serde_json::Value]| {
+            json!({
+                "schemaVersion": 2,
+                "config": descriptor(MediaType::OCI_CONFIG, b"{}"),
+                "layers": layers,
+            })
+            .to_string()
+        };
+        let (here, elsewhere) = (
+            descriptor(MediaType::OCI_LAYER, b"layer"),
+            descriptor(MediaType::OCI_LAYER, b"elsewhere"),
+        );
+        let mut with_url = elsewhere.clone();
+        with_url["urls"] = json!(["https://example.org/layer"]);
+        let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+        let foreign = descriptor(foreign.parse().unwrap(), b"elsewhere");
+        for (layers, status) in [
+            (&[elsewhere.clone()][..], 400),
+            (&[here, elsewhere], 201),
+            (&[with_url], 201),
+            (&[foreign], 201),
+            (&[], 201),
+        ] {
+            let response = put("part", MediaType::OCI_MANIFEST, &with(layers)).await;
+            assert_eq!(response.status(), status, "{layers:?}");
+            if status == 400 {
+                expect_fault(response, 400, "MANIFEST_BLOB_UNKNOWN").await;
+            }
+        }
+
         // Children of an index may be elsewhere.
         let sparse = json!({
             "schemaVersion": 2,
@@ -364,6 +395,25 @@ async fn large_bodies_are_refused() {
         .put_manifest("a", "1", MediaType::OCI_MANIFEST, &large)
         .await;
     expect_fault(response, 413, "SIZE_INVALID").await;
+    // The largest that is taken, and one more byte without a length in its head.
+    let largest = format!("{{\"manifests\":[]}}{}", " ".repeat((4 << 20) - 16));
+    let response = peer
+        .put_manifest("a", "1", MediaType::OCI_INDEX, &largest)
+        .await;
+    assert_eq!(response.status(), 201);
+    let parts = [largest, " ".to_owned()].map(|part| Ok::<_, std::io::Error>(Bytes::from(part)));
+    let response = peer
+        .request("PUT", "/v2/a/manifests/2")
+        .header("content-type", MediaType::OCI_INDEX.as_str())
+        .body(reqwest::Body::wrap_stream(stream::iter(parts)));
+    expect_fault(response.send().await.unwrap(), 413, "SIZE_INVALID").await;
+    let smaller = Limits::default().with_manifest(100);
+    let small = Peer::start(Server::builder(MemoryStorage::new()).limits(smaller)).await;
+    for (len, status) in [(100, 201), (101, 413)] {
+        let manifest = format!("{{\"manifests\":[]}}{}", " ".repeat(len - 16));
+        let put = small.put_manifest("a", "1", MediaType::OCI_INDEX, &manifest);
+        assert_eq!(put.await.status(), status, "{len}");
+    }
     let location = begin(&peer, "").await;
     for (body, status) in [
         (vec![0; 1001], 413),
