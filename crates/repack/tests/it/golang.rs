@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::Command};
 use ocicore::conformance::peer::peer;
 use repack::{Kind, Tree};
 
-use crate::sinks::{Form, OF_ESTARGZ, output, tree, write_all};
+use crate::sinks::{Form, OF_ESTARGZ, kinds, output, tree, write_all};
 
 /// Builds the reader, offline, of Debian's sources; none if these are not there.
 fn reader(dir: &tempfile::TempDir) -> Option<PathBuf> {
@@ -54,6 +54,9 @@ fn lines(tree: &Tree) -> Vec<String> {
             _ if path == "run.sh".parse().unwrap() => {
                 ('1', path.to_string(), mode, nothing, "hard".to_owned())
             }
+            Kind::CharDevice(_) => ('3', path.to_string(), mode, nothing, String::new()),
+            Kind::BlockDevice(_) => ('4', path.to_string(), mode, nothing, String::new()),
+            Kind::Fifo => ('6', path.to_string(), mode, nothing, String::new()),
             _ => ('0', path.to_string(), mode, sum(tree), String::new()),
         };
         format!("{kind} \"{name}\" {mode:o} {size} {sum} \"{target}\"")
@@ -66,6 +69,20 @@ fn archive_tar_and_compress_gzip_read_it() {
     let dir = tempfile::tempdir().unwrap();
     let Some(reader) = reader(&dir) else { return };
     let tree = tree();
+    for (name, layer, _) in write_all(&tree, dir.path(), &[Form::Tar, Form::Gzip]) {
+        let said = output(Command::new(&reader).arg("tar").arg(layer));
+        let said = String::from_utf8(said).unwrap();
+        let of_estargz = |line: &&str| OF_ESTARGZ.iter().any(|name| line.contains(name));
+        let found: Vec<_> = said.lines().filter(|line| !of_estargz(line)).collect();
+        assert_eq!(found, lines(&tree), "{name}");
+    }
+}
+
+#[test]
+fn archive_tar_reads_all_kinds_of_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(reader) = reader(&dir) else { return };
+    let tree = kinds();
     for (name, layer, _) in write_all(&tree, dir.path(), &[Form::Tar, Form::Gzip]) {
         let said = output(Command::new(&reader).arg("tar").arg(layer));
         let said = String::from_utf8(said).unwrap();

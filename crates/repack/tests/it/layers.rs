@@ -297,6 +297,12 @@ fn a_failure_leaves_the_old_file_and_nothing_else() {
     assert_eq!(std::fs::read(&to).unwrap(), b"old");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     let written = into_layer(&Cx::default(), &good, &options, &to).unwrap();
+    // Others may read it, as any file that is created.
+    let other = dir.path().join("other");
+    std::fs::write(&other, "").unwrap();
+    let permissions = |path: &std::path::Path| path.metadata().unwrap().permissions();
+    assert_eq!(permissions(&to), permissions(&other));
+    std::fs::remove_file(other).unwrap();
     assert_eq!(Digest::of(&std::fs::read(&to).unwrap()), written.digest);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
@@ -374,6 +380,22 @@ fn zstandard_there_and_back() {
         matches!(error, Error::Archive { format: "zstd", .. }),
         "{error}"
     );
+    // What cannot be made smaller is there as it is, and damage of it only noticed by the checksum.
+    let content: Vec<u8> = (0..5000_u32)
+        .flat_map(|n| Digest::of(&n.to_le_bytes()).as_bytes().to_vec())
+        .collect();
+    let mut tree = Tree::new();
+    tree.insert(path("x"), Entry::file(content.clone()))
+        .unwrap();
+    let (mut packed, _) = write(&tree, &options).unwrap();
+    let at = memchr::memmem::find(&packed, &content[1000..2000]).unwrap();
+    packed[at] ^= 1;
+    let error = index_tar(packed).unwrap_err();
+    assert!(
+        matches!(error, Error::Archive { format: "zstd", .. }),
+        "{error}"
+    );
+    assert!(error.offset().is_some());
     let error = write(&tree, &options.with_level(23)).unwrap_err();
     insta::assert_snapshot!(crate::support::chain(&error), @"there is no compression level 23, only 1 to 22");
 }

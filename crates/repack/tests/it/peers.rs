@@ -6,7 +6,7 @@ use ocicore::{SizeLimits, conformance::peer::peer};
 use repack::Cx;
 
 use crate::{
-    sinks::{Form, OF_ESTARGZ, output, tree, write_all},
+    sinks::{Form, OF_ESTARGZ, kinds, output, tree, write_all},
     support::{
         disk::{expected, on_disk},
         gunzip, text,
@@ -44,6 +44,56 @@ fn gnu_tar_and_gzip_read_it() {
         let mut command = Command::new(&tar);
         output(command.arg("-xpf").arg(layer).arg("-C").arg(into));
     });
+}
+
+/// Devices and so on, which only root could extract.
+#[test]
+fn all_kinds_of_entries_are_listed() {
+    let (Some(tar), Some(bsdtar), Some(busybox), Some(python)) = (
+        peer("GNU_TAR"),
+        peer("BSDTAR"),
+        peer("BUSYBOX_STATIC"),
+        peer("PYTHON3"),
+    ) else {
+        return;
+    };
+    let script = "import sys, tarfile\n\
+        for member in tarfile.open(sys.argv[1]): print(member.name)\n";
+    let dir = tempfile::tempdir().unwrap();
+    let tree = kinds();
+    for (name, layer, _) in write_all(&tree, dir.path(), &[Form::Tar, Form::Gzip]) {
+        let is_gzip = layer.extension().is_some_and(|extension| extension == "gz");
+        let flags = if is_gzip { "-tzf" } else { "-tf" };
+        for (program, arguments) in [
+            (&tar, &["-tf"][..]),
+            (&bsdtar, &["-tf"]),
+            (&busybox, &["tar", flags]),
+            (&python, &["-c", script]),
+        ] {
+            let mut command = Command::new(program);
+            command.env("LC_ALL", "C.UTF-8").args(arguments);
+            let said = String::from_utf8(output(command.arg(&layer))).unwrap();
+            let names = said.lines().map(|name| name.trim_end_matches('/'));
+            let names: Vec<_> = names.filter(|name| !OF_ESTARGZ.contains(name)).collect();
+            // GNU tar writes what is not ASCII as octal numbers.
+            let escaped = |name: &str| {
+                let octal = |byte: u8| format!("\\{byte:03o}");
+                let bytes = name.bytes().map(|byte| match byte {
+                    0..128 => char::from(byte).to_string(),
+                    _ => octal(byte),
+                });
+                bytes.collect::<String>()
+            };
+            let expected: Vec<_> = tree.iter().map(|(path, _)| path.to_string()).collect();
+            let same = names == expected
+                || names
+                    == expected
+                        .iter()
+                        .map(|name| escaped(name))
+                        .collect::<Vec<_>>();
+            assert!(same, "{program} {name}: {names:?}");
+        }
+    }
 }
 
 /// What has no decompressor for Zstandard reads what the real one makes of it.

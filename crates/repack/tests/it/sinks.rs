@@ -8,7 +8,7 @@ use std::{
 
 use ocicore::Digest;
 use repack::{
-    Cx, Entry, Mtime, Pattern, Tree, into_layer,
+    Cx, Device, Entry, Kind, Mtime, Pattern, Tree, into_layer,
     layer::{Compression, Deflated, Options, Written},
 };
 
@@ -70,6 +70,31 @@ pub(crate) fn tree() -> Tree {
     metadata.mtime.nanoseconds = 500_000_000;
     let value = "of no matter".into();
     metadata.xattrs.insert((*b"user.origin").into(), value);
+    tree
+}
+
+/// A tree with every kind of entry, and what no field of ustar can hold.
+pub(crate) fn kinds() -> Tree {
+    let mut tree = tree();
+    let device = Device { major: 8, minor: 1 };
+    for (name, kind) in [
+        ("dev/null", Kind::CharDevice(Device { major: 1, minor: 3 })),
+        ("dev/sda1", Kind::BlockDevice(device)),
+        ("dev/pipe", Kind::Fifo),
+    ] {
+        tree.insert(path(name), Entry::new(kind)).unwrap();
+    }
+    tree.metadata_mut(&path("run.sh")).unwrap().mode = 0o6755;
+    let metadata = tree.metadata_mut(&path("empty")).unwrap();
+    metadata.mode = 0o1777;
+    (metadata.uid, metadata.gid) = (1 << 31, (1 << 32) - 2);
+    metadata.mtime = Mtime {
+        seconds: -2,
+        nanoseconds: 250_000_000,
+    };
+    let target = "../".repeat(60) + "anywhere";
+    tree.insert(path("long-target"), Entry::symlink(target))
+        .unwrap();
     tree
 }
 
