@@ -25,6 +25,7 @@ mod limits;
 mod manifest;
 mod memory;
 mod reference;
+mod retry;
 mod store;
 pub mod validate;
 
@@ -44,6 +45,7 @@ pub use limits::SizeLimits;
 pub use manifest::{Links, RawManifest, sniff_media_type};
 pub use memory::{Memory, MemoryRepositories};
 pub use reference::{Name, Reference, Repository, RepositoryPath, Tag};
+pub use retry::{Attempts, Retry};
 pub use store::{Blob, BoxStream, ImageSink, ImageSource, ImageStore, Place, Repositories, Stored};
 
 /// The typed view of the `oci-spec` crate.

@@ -68,7 +68,8 @@ impl Inner {
 
     /// Waits before the next attempt, or fails with `error` if there is none.
     pub(crate) async fn pause(&self, cx: &Cx, attempts: &mut Attempts, error: Error) -> Result<()> {
-        let Some(pause) = attempts.pause(&error) else {
+        let asked = error.answer().and_then(crate::Answer::retry_after);
+        let Some(pause) = attempts.pause(error.class(), asked) else {
             return Err(error);
         };
         tracing::debug!(%error, ?pause, "trying again");

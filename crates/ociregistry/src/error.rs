@@ -359,3 +359,45 @@ fn refused(host: &str, login: &Login, status: u16) -> String {
         _ => format!("`{host}` forbids that to {who}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_have_a_class() {
+        for (status, code, class) in [
+            (408, "", Class::Transient),
+            (425, "", Class::Transient),
+            (429, "", Class::Transient),
+            (400, "TOOMANYREQUESTS", Class::Transient),
+            (499, "", Class::Transient),
+            (500, "", Class::Transient),
+            (503, "", Class::Transient),
+            (522, "", Class::Transient),
+            (501, "", Class::Unsupported),
+            (405, "", Class::Unsupported),
+            (400, "UNSUPPORTED", Class::Unsupported),
+            (400, "DIGEST_INVALID", Class::Invalid),
+            (401, "", Class::Denied),
+            (403, "DENIED", Class::Denied),
+            (404, "NAME_UNKNOWN", Class::NotFound),
+            (409, "", Class::Conflict),
+            (416, "", Class::Conflict),
+            (413, "", Class::Exhausted),
+            (302, "", Class::Invalid),
+        ] {
+            let answer = Answer {
+                place: "r.io/a".to_owned(),
+                method: "GET".to_owned(),
+                status,
+                faults: vec![Fault {
+                    code: code.to_owned(),
+                    message: String::new(),
+                }],
+                retry_after: None,
+            };
+            assert_eq!(answer.class(), class, "{status} {code}");
+        }
+    }
+}

@@ -27,5 +27,5 @@ pub use auth::{AuthFiles, Credentials, Keychain};
 pub use client::{Registry, RegistryBuilder, Upload};
 pub use error::{Answer, Error, Fault, Login, Result};
 pub use hosts::{HostOptions, Hosts, Mirror, ShortNames};
+pub use ocicore::Retry;
 pub use rate_limit::RateLimit;
-pub use retry::Retry;

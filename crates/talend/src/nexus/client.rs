@@ -14,7 +14,7 @@ use futures_util::{
     StreamExt,
     future::{self, Either},
 };
-use ocicore::{Blob, Class, Cx, Descriptor, Digest, FileBlob, MediaType, Task};
+use ocicore::{Attempts, Blob, Class, Cx, Descriptor, Digest, FileBlob, MediaType, Retry, Task};
 use reqwest::{
     Method, StatusCode,
     header::{
@@ -30,11 +30,13 @@ use super::{
     address::{self, place},
     answer,
     options::{ClientOptions, Proxies},
-    retry::{self, Attempts},
+    retry,
 };
 
 /// Most redirects of one request, as curl and reqwest have it.
 const MOST_REDIRECTS: usize = 10;
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Largest document that is read whole: metadata, checksums, answers of the API.
 const DOCUMENT_LIMIT: usize = 8 << 20;
 
@@ -120,7 +122,11 @@ impl Client {
     }
 
     pub(super) fn attempts(&self) -> Attempts {
-        Attempts::new(self.options().attempts, self.options().pause)
+        let options = self.options();
+        let retry = Retry::default()
+            .with_attempts(options.attempts)
+            .with_pauses(options.pause, LONGEST_PAUSE);
+        Attempts::new(&retry)
     }
 
     /// A document as a whole, with as many attempts as may be; none if it is not there.
@@ -134,7 +140,7 @@ impl Client {
             match read.await {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(Error::NotFound { .. }) => return Ok(None),
-                Err(error) => attempts.wait(cx, error).await?,
+                Err(error) => retry::wait(cx, &mut attempts, error).await?,
             }
         }
     }

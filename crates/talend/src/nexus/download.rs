@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use ocicore::{BoxStream, Class, Cx};
+use ocicore::{Attempts, BoxStream, Class, Cx};
 use reqwest::{
     Method,
     header::{
@@ -15,7 +15,7 @@ use url::Url;
 use super::{
     Client, Error, Result, answer,
     client::{Answer, Request},
-    retry::Attempts,
+    retry,
 };
 
 /// A download in progress.
@@ -54,7 +54,7 @@ impl Download {
         loop {
             match download.ask(cx).await {
                 Ok(()) => return Ok(download),
-                Err(error) => download.attempts.wait(cx, error).await?,
+                Err(error) => retry::wait(cx, &mut download.attempts, error).await?,
             }
         }
     }
@@ -94,7 +94,7 @@ impl Download {
                 Err(error @ Error::Changed { .. }) => return Err(error),
                 Err(error) => {
                     self.part = None;
-                    self.attempts.wait(cx, error).await?;
+                    retry::wait(cx, &mut self.attempts, error).await?;
                 }
             }
         }

@@ -15,6 +15,7 @@ use super::{
     layout::Artifact,
     locate::{self, Located},
     options::Checksums,
+    retry,
 };
 use crate::manifest::{Coordinates, Source};
 
@@ -245,7 +246,7 @@ async fn file(cx: &Cx, client: &Client, located: Located, cache: &Cache) -> Resu
             }
             // The beginning may be of an older file: once more, from the start.
             Err(Error::Checksum { .. }) if from > 0 => {}
-            Err(error @ Error::Changed { .. }) => attempts.wait(cx, error).await?,
+            Err(error @ Error::Changed { .. }) => retry::wait(cx, &mut attempts, error).await?,
             Err(error) => return Err(error),
         }
     }

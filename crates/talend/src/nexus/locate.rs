@@ -12,7 +12,7 @@ use super::{
     layout::Artifact,
     metadata::Metadata,
     repository::{Kind, Repository},
-    search,
+    retry, search,
 };
 use crate::manifest::{Coordinates, Source};
 
@@ -128,7 +128,7 @@ pub(super) async fn at_url(cx: &Cx, client: &Client, text: &str) -> Result<Locat
             request.redirects = Redirects::Return;
             match client.send(cx, &request).await {
                 Ok(answer) => break answer,
-                Err(error) => attempts.wait(cx, error).await?,
+                Err(error) => retry::wait(cx, &mut attempts, error).await?,
             }
         };
         let next = answer.response.status().is_redirection();

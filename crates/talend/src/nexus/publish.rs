@@ -18,6 +18,7 @@ use super::{
     locate,
     metadata::{Metadata, Moment},
     pom::pom,
+    retry,
 };
 use crate::manifest::Coordinates;
 
@@ -362,7 +363,7 @@ async fn put(
                 Some(message) if !file.is_replaced => {
                     return present(cx, client, url, file, message, error).await;
                 }
-                _ => attempts.wait(cx, error).await?,
+                _ => retry::wait(cx, &mut attempts, error).await?,
             },
         }
     }
