@@ -31,6 +31,10 @@
 //! or share bytes, headers that disagree, sizes and checksums that lie are errors that name the entry
 //! ([`Error::Entry`]), and [`SizeLimits`] bound the rest.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod case;
 mod content;
 pub mod diff;
