@@ -3,6 +3,7 @@
 use std::{
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,6 +17,11 @@ use crate::{
     links::{Links, keys},
     storage::{Upload, UploadId},
 };
+
+/// How often an upload that is in use is asked for again, and how long is waited before: it takes
+/// a millisecond to look at one.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// An upload that this request holds.
 #[derive(Debug)]
@@ -88,6 +94,21 @@ impl Session {
             offset: note.offset,
             hash,
         })
+    }
+
+    /// The same for who is going to change it, who waits a little for those that merely look at it.
+    pub(crate) async fn take(
+        links: &Links,
+        repository: &RepositoryPath,
+        id: &UploadId,
+    ) -> Result<Self> {
+        for _ in 0..TRIES {
+            match Self::resume(links, repository, id).await {
+                Err(Error::UploadInUse { .. }) => tokio::time::sleep(PAUSE).await,
+                other => return other,
+            }
+        }
+        Self::resume(links, repository, id).await
     }
 
     /// Its name.

@@ -167,6 +167,10 @@ impl Serve {
     /// # Errors
     /// If a setting is not good, or it cannot listen.
     pub async fn run(self, cx: &Cx, common: Common, source: Source) -> Result<()> {
+        if source.dry_run && self.prune_every.is_some() {
+            let failure = "`--dry-run` and `--prune-every` contradict each other";
+            return Err(Failure::new(Class::Invalid, failure));
+        }
         let config = source.read()?;
         let mut builder = Server::builder(self.storage(&config)?).auth(self.auth(&config)?);
         if let Some(tls) = self.tls(&config)? {
@@ -176,10 +180,6 @@ impl Serve {
             builder = builder.sparse(Sparse::Refuse);
         }
         if let Some(every) = self.prune_every {
-            if source.dry_run {
-                let failure = "`--dry-run` and `--prune-every` contradict each other";
-                return Err(Failure::new(Class::Invalid, failure));
-            }
             let options = self.retention.options(&config);
             builder = builder.collect(Duration::from_secs(every), options);
         }
@@ -192,6 +192,11 @@ impl Serve {
         let listen = self.listen.or(config.listen);
         let listen = listen.as_deref().unwrap_or("127.0.0.1:5000");
         if self.check {
+            let found = tokio::net::lookup_host(listen).await.map(drop);
+            found.map_err(|error| {
+                let failure = Failure::new(Class::Invalid, error);
+                failure.context(format!("cannot listen on `{listen}`"))
+            })?;
             return print(common, &json!({ "listen": listen }), |_| {
                 format!("the settings are good; would listen on {listen}")
             });
@@ -221,6 +226,12 @@ impl Serve {
             // It is made by who serves, not by who asks.
             return Ok(Arc::new(MemoryStorage::new()));
         }
+        if root.join("_local").is_dir() {
+            let root = root.display();
+            tracing::warn!(
+                "`{root}` holds images of zuul-registry, which are not served from there"
+            );
+        }
         let durability = match self.ephemeral {
             true => Durability::ProcessCrash,
             false => Durability::PowerLoss,
@@ -236,6 +247,10 @@ impl Serve {
         };
         let mut auth = Auth::bearer(secret);
         if let Some(url) = self.public_url.as_ref().or(config.public_url.as_ref()) {
+            if !url.starts_with("https://") && !url.starts_with("http://") {
+                let fault = format!("public URL is `{url}`: expected `https://` or `http://`");
+                return Err(Failure::new(Class::Invalid, fault));
+            }
             auth = auth.realm(format!("{}/auth/token", url.trim_end_matches('/')));
         }
         let mut users = config.users.clone();

@@ -121,6 +121,8 @@ fn settings_are_checked() {
         (SETTINGS.to_owned(), &["--htpasswd", "users"]),
         (SETTINGS.to_owned(), &["--secret-file", "none"]),
         (SETTINGS.to_owned(), &["--self-signed", "a b"]),
+        (SETTINGS.to_owned(), &["--listen", "127.0.0.1"]),
+        (SETTINGS.to_owned(), &["--public-url", "host:5000"]),
     ] {
         fs::write(directory.path().join("registry.yaml"), settings).unwrap();
         let mut all = vec!["-c", "registry.yaml", "serve", "--check"];
@@ -232,8 +234,17 @@ fn the_command_line_of_zuul_registry_is_taken() {
         );
     }
 
-    let write = ["-c", "registry.yaml", "serve", "--anonymous-write"];
-    let server = Serving::start(directory.path(), &write);
+    // Images of zuul-registry itself are not taken over, which is told.
+    fs::create_dir(directory.path().join("store/_local")).unwrap();
+    let mut write = Command::new(PROGRAM);
+    write.args(["-c", "registry.yaml", "serve", "--anonymous-write"]);
+    write.stderr(fs::File::create(&log).unwrap());
+    let server = Serving::run(directory.path(), &mut write);
+    let told = fs::read_to_string(&log).unwrap();
+    assert!(
+        told.contains("`store` holds images of zuul-registry"),
+        "{told}"
+    );
     assert_eq!(push_index(&server, "v1"), 201);
     let mut text = String::new();
     for args in [

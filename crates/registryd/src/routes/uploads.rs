@@ -68,7 +68,7 @@ pub(super) async fn patch(
     id: &UploadId,
     body: Body,
 ) -> Result<Response<Body>> {
-    let mut session = Session::resume(&app.links, repository, id).await?;
+    let mut session = Session::take(&app.links, repository, id).await?;
     let chunk = chunk(&call)?;
     let slot = app.slots.take(call.client, app.limits.uploads)?;
     let app = Arc::clone(app);
@@ -101,7 +101,7 @@ pub(super) async fn put(
         expected: "the digest of the blob",
     })?;
     let last = Last::new(app, &call, digest)?;
-    let mut session = Session::resume(&app.links, repository, id).await?;
+    let mut session = Session::take(&app.links, repository, id).await?;
     session.expect(digest.algorithm());
     finish(app, last, session, body).await
 }
@@ -122,7 +122,7 @@ pub(super) async fn cancel(
     repository: &RepositoryPath,
     id: &UploadId,
 ) -> Result<Response<Body>> {
-    Session::resume(&app.links, repository, id)
+    Session::take(&app.links, repository, id)
         .await?
         .abort()
         .await?;

@@ -116,3 +116,33 @@ async fn a_tag_that_moves_leads_to_one_image_or_the_other() {
     let both = one[0] + other[0] > 0 && one[1] + other[1] > 0;
     assert!(both, "{one:?} {other:?}: it moved where somebody looked");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_at_an_upload_is_in_nobodys_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let peers = two_servers(&directory).await;
+    let begun = peers[0].send("POST", "/v2/a/blobs/uploads/").await;
+    let location = header(&begun, "location");
+    let stop = AtomicBool::new(false);
+    let content = content(100, 0);
+    let writer = async {
+        for (n, part) in content.chunks(2).enumerate() {
+            let range = format!("{}-{}", 2 * n, 2 * n + 1);
+            let patch = peers[n % 2].request("PATCH", &location);
+            let patch = patch.header("content-range", range).body(part.to_vec());
+            assert_eq!(patch.send().await.unwrap().status(), 202, "chunk {n}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    let looker = async {
+        while !stop.load(Ordering::Relaxed) {
+            let status = peers[0].send("GET", &location).await.status().as_u16();
+            assert!(status == 204 || status == 409, "{status}");
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    future::join(writer, looker).await;
+    let digest = Digest::of(&content);
+    let put = format!("{location}?digest={digest}");
+    assert_eq!(peers[1].send("PUT", &put).await.status(), 201);
+}

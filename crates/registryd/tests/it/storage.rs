@@ -265,3 +265,15 @@ async fn an_object_is_as_old_as_its_commit() {
         "{modified:?}"
     );
 }
+
+#[test]
+fn a_file_is_no_directory() {
+    let outer = tempfile::tempdir().unwrap();
+    let path = outer.path().join("file");
+    std::fs::write(&path, "").unwrap();
+    for path in [path.join("store"), path] {
+        let error = FsStorage::open(&path).unwrap_err();
+        let shown = error.to_string();
+        assert!(shown.contains(&path.display().to_string()), "{shown}");
+    }
+}

@@ -51,10 +51,10 @@ pub enum Durability {
 }
 
 impl FsStorage {
-    /// Opens a directory, which is made if need be.
+    /// Opens a directory, which is made if need be. It should hold nothing else.
     ///
     /// # Errors
-    /// If it cannot be written, or holds something else.
+    /// If it cannot be made or written.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         Self::with_durability(root, Durability::default())
     }
