@@ -16,5 +16,6 @@ mod process;
 mod proxy;
 mod pull;
 mod push;
+mod refused;
 mod storage;
 mod suite;

@@ -339,6 +339,46 @@ async fn referrers_are_listed() {
     .await;
 }
 
+/// A list that is larger than a manifest comes in parts, whatever `n` says.
+#[tokio::test]
+async fn large_referrers_come_in_pages() {
+    Peer::each(async |peer| {
+        let subject = Digest::of(b"subject");
+        peer.push_blob("a", b"{}").await;
+        for n in 0..3 {
+            let manifest = json!({
+                "schemaVersion": 2,
+                "mediaType": MediaType::OCI_MANIFEST,
+                "config": descriptor("x/sig".parse().unwrap(), b"{}"),
+                "layers": [],
+                "subject": descriptor(MediaType::OCI_MANIFEST, b"subject"),
+                "annotations": { "note": n.to_string().repeat(1_900_000) },
+            });
+            let (tag, manifest) = (n.to_string(), manifest.to_string());
+            let put = peer.put_manifest("a", &tag, MediaType::OCI_MANIFEST, &manifest);
+            assert_eq!(put.await.status(), 201);
+        }
+        let mut next = Some(format!("/v2/a/referrers/{subject}"));
+        let (mut found, mut pages) = (Vec::new(), 0);
+        while let Some(path) = next {
+            let page = peer.send("GET", &path).await;
+            let link = header(&page, "link");
+            next = link.split(['<', '>']).nth(1).map(str::to_owned);
+            let page = page.text().await.unwrap();
+            assert!(page.len() < (4 << 20) + 1000, "{} bytes", page.len());
+            let page: Value = serde_json::from_str(&page).unwrap();
+            for one in page["manifests"].as_array().unwrap() {
+                let note = one["annotations"]["note"].as_str().unwrap();
+                found.push(note.chars().next().unwrap());
+            }
+            pages += 1;
+        }
+        found.sort_unstable();
+        assert_eq!((found, pages), (vec!['0', '1', '2'], 2));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn tags_and_manifests_are_deleted() {
     Peer::each(async |peer| {
