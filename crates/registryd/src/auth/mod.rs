@@ -76,7 +76,8 @@ impl Auth {
         Self::new(Scheme::Open).anonymous(Grant::everything(Access::Write))
     }
 
-    /// Passwords with each request (RFC 7617).
+    /// Passwords with each request (RFC 7617). Docker then pulls nothing without a login, even what
+    /// everybody may; [`Auth::bearer`] is for that.
     pub fn basic() -> Self {
         Self::new(Scheme::Basic)
     }

@@ -112,7 +112,7 @@ async fn clients_that_stop_to_read_hold_little_memory() {
     });
     let mut stopped: Vec<_> = stopped.buffer_unordered(20).collect().await;
     let each = share(&server, before, "readers that stopped", stopped.len());
-    assert!(each < 384, "{each} KiB each");
+    assert!(each < 320, "{each} KiB each");
     // Others are served, and so is who goes on.
     let found = http.get(&url).send().await.unwrap().bytes().await.unwrap();
     assert!(found == content);
@@ -145,15 +145,15 @@ async fn clients_that_stop_to_write_hold_little_memory() {
         wire.write_all(&content[..SENT]).await.unwrap();
         let file = location.rsplit('/').next().unwrap();
         let file = directory.path().join(".uploads").join(file);
-        // Written but for what is gathered for the next step.
-        while std::fs::metadata(&file).unwrap().len() < SENT as u64 - (384 << 10) {
+        // What came is written in the end, though it is not enough for a step.
+        while std::fs::metadata(&file).unwrap().len() < SENT as u64 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         (wire, location)
     });
     let mut stopped: Vec<_> = stopped.buffer_unordered(20).collect().await;
     let each = share(&server, before, "writers that stopped", stopped.len());
-    assert!(each < 512, "{each} KiB each");
+    assert!(each < 256, "{each} KiB each");
     // Others are served, and so is who goes on.
     push_blob(&http, &server, b"another").await;
     let (mut wire, location) = stopped.pop().unwrap();

@@ -4,13 +4,18 @@ use std::{
     ops::Range,
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
+    pin::pin,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{TryStreamExt, future, stream, stream::StreamExt};
+use futures_util::{
+    TryStreamExt,
+    future::{self, Either},
+    stream::{self, StreamExt},
+};
 use ocicore::{BoxStream, Error, Result};
 
 use super::{
@@ -20,6 +25,8 @@ use super::{
 
 /// Bytes that are written in one step, while the next are received.
 const BATCH: usize = 256 << 10;
+/// How long a step is gathered.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// A file that grows. It is locked, so that one process and one task holds it.
 #[derive(Debug)]
@@ -219,12 +226,19 @@ fn cut(file: &File, len: u64, id: &UploadId) -> io::Result<bool> {
     }
 }
 
-/// The next chunks, empty at the end only.
+/// The next chunks, empty at the end only. Of who sends slowly, what came is not kept for long.
 async fn collect(body: &mut BoxStream<Bytes>) -> Result<Vec<Bytes>> {
     let (mut batch, mut len) = (Vec::new(), 0);
-    while len < BATCH
-        && let Some(chunk) = body.try_next().await?
-    {
+    let mut enough = pin!(tokio::time::sleep(LONGEST));
+    while len < BATCH {
+        let next = match batch.is_empty() {
+            true => body.try_next().await?,
+            false => match future::select(body.try_next(), enough.as_mut()).await {
+                Either::Left((next, _)) => next?,
+                Either::Right(_) => break,
+            },
+        };
+        let Some(chunk) = next else { break };
         len += chunk.len();
         if !chunk.is_empty() {
             batch.push(chunk);
