@@ -1,7 +1,7 @@
 //! One request to a registry's API: with credentials, and tried again.
 
 use bytes::Bytes;
-use ocicore::{Cx, RepositoryPath};
+use ocicore::{Class, Cx, RepositoryPath};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use url::Url;
 
@@ -68,8 +68,19 @@ impl Inner {
 
     /// Waits before the next attempt, or fails with `error` if there is none.
     pub(crate) async fn pause(&self, cx: &Cx, attempts: &mut Attempts, error: Error) -> Result<()> {
+        self.pause_as(error.class(), cx, attempts, error).await
+    }
+
+    /// The same for an error that counts as one of `class` here.
+    pub(crate) async fn pause_as(
+        &self,
+        class: Class,
+        cx: &Cx,
+        attempts: &mut Attempts,
+        error: Error,
+    ) -> Result<()> {
         let asked = error.answer().and_then(crate::Answer::retry_after);
-        let Some(pause) = attempts.pause(error.class(), asked) else {
+        let Some(pause) = attempts.pause(class, asked) else {
             return Err(error);
         };
         tracing::debug!(%error, ?pause, "trying again");

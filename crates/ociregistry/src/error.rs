@@ -143,6 +143,13 @@ pub enum Error {
         /// What is wrong, and what was expected.
         fault: String,
     },
+    /// A file of hosts says that this repository is not to be used (`blocked` in
+    /// `registries.conf`).
+    #[error("`{place}` is blocked by the configuration of registries")]
+    Blocked {
+        /// Host and repository.
+        place: String,
+    },
     /// Not the registry's: the source of an upload, a limit, cancellation.
     #[error(transparent)]
     Store(#[from] ocicore::Error),
@@ -161,7 +168,10 @@ impl Error {
                 Class::Transient
             }
             Self::Protocol { .. } | Self::Content { .. } | Self::Hosts { .. } => Class::Invalid,
-            Self::Redirect { .. } | Self::Challenge { .. } | Self::Helper { .. } => Class::Denied,
+            Self::Redirect { .. }
+            | Self::Challenge { .. }
+            | Self::Helper { .. }
+            | Self::Blocked { .. } => Class::Denied,
             Self::Token { source, .. } => source.class(),
             Self::AuthFile { .. } | Self::Tls { .. } => Class::Other,
             Self::Store(error) => error.class(),

@@ -54,8 +54,7 @@ impl Clients {
     /// Whether the options of its host allow to speak plain HTTP with this address.
     pub(crate) fn allow_plain(&self, url: &Url) -> bool {
         let host = endpoint::authority(url);
-        let options = super::of_url(&self.hosts, url).cloned();
-        options.unwrap_or_default().scheme(&host) == Scheme::Http
+        HostOptions::scheme_of(super::of_url(&self.hosts, url), &host) == Scheme::Http
     }
 
     /// The client for an address.

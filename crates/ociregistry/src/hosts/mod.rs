@@ -127,11 +127,9 @@ impl Hosts {
         self
     }
 
-    /// What was said about the host of an API.
-    pub(crate) fn options_of(&self, endpoint: &Endpoint) -> HostOptions {
-        of_url(&self.options, endpoint.base())
-            .cloned()
-            .unwrap_or_default()
+    /// How to find out what the host of an API has.
+    pub(crate) fn check(&self, endpoint: &Endpoint) -> Check {
+        of_url(&self.options, endpoint.base()).map_or_else(Check::default, HostOptions::check)
     }
 
     pub(crate) fn options(&self) -> &BTreeMap<String, HostOptions> {
@@ -141,8 +139,11 @@ impl Hosts {
     /// The API of a host.
     pub(crate) fn endpoint(&self, host: &str) -> Result<Endpoint> {
         let options = self.options.get(&api_host(host));
-        let scheme = options.cloned().unwrap_or_default().scheme(host);
-        Endpoint::new(scheme, host).ok_or_else(|| Error::protocol(host, "its name is no host name"))
+        let scheme = HostOptions::scheme_of(options, host);
+        Endpoint::new(scheme, host).ok_or_else(|| {
+            let expected = "expected HOST[:PORT]";
+            ocicore::Error::parse("host of a registry", host, expected).into()
+        })
     }
 
     /// Where a repository is, and before it where it may be read.
@@ -158,8 +159,8 @@ impl Hosts {
             .filter(|rule| rule.fit(name) == best && best.is_some())
         {
             if rule.blocked {
-                let fault = "the configuration of this machine blocks it";
-                return Err(Error::protocol(name, fault));
+                let place = name.to_string();
+                return Err(Error::Blocked { place });
             }
             if let Some(location) = &rule.location {
                 home = location.site(name, &rule.prefix)?;
@@ -272,9 +273,7 @@ mod tests {
         );
         check(
             "quay.io/old/secret/a",
-            &[
-                "`quay.io/old/secret/a` breaks the protocol: the configuration of this machine blocks it",
-            ],
+            &["`quay.io/old/secret/a` is blocked by the configuration of registries"],
         );
         check(
             "a.corp.example/x",
@@ -343,18 +342,14 @@ mod tests {
             let hosts = Hosts::default().with_options(said, option().with_tls());
             let endpoint = hosts.endpoint(asked).unwrap();
             assert_eq!(endpoint.base().scheme(), "https");
-            assert_eq!(
-                hosts.options_of(&endpoint).check(),
-                Check::Head,
-                "{said} {asked}"
-            );
+            assert_eq!(hosts.check(&endpoint), Check::Head, "{said} {asked}");
         }
         let hosts = Hosts::default().with_options("r.io:80", option().with_plain_http());
         let endpoint = hosts.endpoint("r.io:80").unwrap();
         assert_eq!(endpoint.base().as_str(), "http://r.io/v2/");
-        assert_eq!(hosts.options_of(&endpoint).check(), Check::Head);
+        assert_eq!(hosts.check(&endpoint), Check::Head);
         let other = hosts.endpoint("r.io:5000").unwrap();
-        assert_eq!(hosts.options_of(&other).check(), Check::Mount);
+        assert_eq!(hosts.check(&other), Check::Mount);
     }
 
     #[test]

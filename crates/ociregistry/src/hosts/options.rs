@@ -79,8 +79,10 @@ impl HostOptions {
         self.check
     }
 
-    pub(crate) fn scheme(&self, host: &str) -> Scheme {
-        self.scheme.unwrap_or(if endpoint::is_loopback(host) {
+    /// How to speak with a host of which this was said, or nothing.
+    pub(crate) fn scheme_of(options: Option<&Self>, host: &str) -> Scheme {
+        let said = options.and_then(|options| options.scheme);
+        said.unwrap_or(if endpoint::is_loopback(host) {
             Scheme::Http
         } else {
             Scheme::Https
@@ -117,7 +119,8 @@ mod tests {
             (&plain, "r.io", Scheme::Http),
             (&none.clone().with_ca_pem("x"), "localhost", Scheme::Https),
         ] {
-            assert_eq!(options.scheme(host), scheme, "{host}");
+            let found = HostOptions::scheme_of(Some(options), host);
+            assert_eq!(found, scheme, "{host}");
         }
     }
 

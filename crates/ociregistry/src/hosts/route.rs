@@ -38,7 +38,8 @@ impl Mirror {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| {
-                Error::protocol(address, "a mirror needs an `http` or `https` address")
+                let expected = "expected one that begins with `http://` or `https://`";
+                ocicore::Error::parse("address of a mirror", address, expected)
             })?;
         url.set_path(&format!("{}/v2/", url.path().trim_end_matches('/')));
         Ok(Self::from_base(url).with_namespace())

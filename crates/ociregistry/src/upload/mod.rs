@@ -42,20 +42,17 @@ impl RegistryStore {
             mode: inner.upload,
             location: None,
             sent: false,
-            begun_anew: false,
         };
         loop {
             let error = match push.attempt(cx, &mut attempts).await {
                 Ok(stored) => return Ok(stored),
                 Err(error) => error,
             };
-            // A registry that was restarted may have forgotten what it had begun.
-            let is_forgotten = (error.answer()).is_some_and(|a| a.has_code("BLOB_UPLOAD_UNKNOWN"));
-            if is_forgotten && !std::mem::replace(&mut push.begun_anew, true) {
-                tracing::debug!(%error, "beginning anew");
-                continue;
-            }
-            if let Err(error) = inner.pause(cx, &mut attempts, error).await {
+            let class = match is_forgotten(&error) {
+                true => Class::Transient,
+                false => error.class(),
+            };
+            if let Err(error) = inner.pause_as(class, cx, &mut attempts, error).await {
                 push.abandon(cx).await;
                 return Err(error);
             }
@@ -74,8 +71,6 @@ struct Push<'a> {
     location: Option<Url>,
     /// Whether all bytes have been sent before.
     sent: bool,
-    /// Whether the registry has forgotten an upload before.
-    begun_anew: bool,
 }
 
 /// What the registry answers to the start of an upload.
@@ -128,10 +123,8 @@ impl Push<'_> {
     /// Asks for the blob to be there; where it cannot be had from another repository, an upload
     /// begins.
     async fn start(&self, cx: &Cx) -> Result<Start> {
-        let options = (self.store.registry.0.hosts).options_of(&self.store.home.endpoint);
-        if options.check() == Check::Head
-            && self.store.head_blob(cx, self.blob.descriptor()).await?
-        {
+        let check = (self.store.registry.0.hosts).check(&self.store.home.endpoint);
+        if check == Check::Head && self.store.head_blob(cx, self.blob.descriptor()).await? {
             return Ok(Start::There(Stored::Present));
         }
         let target = &self.store.home.path;
@@ -205,10 +198,16 @@ impl Push<'_> {
                 Some(413) if session.shrink() => continue,
                 // Out of order: the registry has more or less than it said.
                 Some(416) => {}
+                _ if is_forgotten(&error) => return Err(error),
                 _ => inner.pause(cx, attempts, error).await?,
             }
             let before = session.clone();
-            self.ask(cx, &mut session).await?;
+            while let Err(error) = self.ask(cx, &mut session).await {
+                if is_forgotten(&error) {
+                    return Err(error);
+                }
+                inner.pause(cx, attempts, error).await?;
+            }
             if status == Some(416) && session.next() == before.next() {
                 let fault = "it refuses the chunk that it asks for";
                 return Err(self.store.fault(fault));
@@ -244,7 +243,7 @@ impl Push<'_> {
     async fn ask(&mut self, cx: &Cx, session: &mut Session) -> Result<()> {
         let store = self.store;
         let call = self.call(Method::GET, session.location().clone(), &[204, 200, 202]);
-        let incoming = store.registry.0.call(cx, &call).await?;
+        let incoming = store.registry.0.call_once(cx, &call).await?;
         let field = incoming
             .header("range")
             .ok_or_else(|| store.fault("it does not say how much of an upload it has"))?;
@@ -303,4 +302,14 @@ impl Push<'_> {
             }
         }
     }
+}
+
+/// Whether an upload cannot go on and has to begin anew: a registry that was restarted may know
+/// nothing of it, and docker-registry takes no chunk more once one was cut, for the state in its
+/// `Location` is older than what it has then.
+fn is_forgotten(error: &Error) -> bool {
+    error.answer().is_some_and(|answer| {
+        answer.has_code("BLOB_UPLOAD_UNKNOWN")
+            || (answer.status() == 404 && answer.has_code("BLOB_UPLOAD_INVALID"))
+    })
 }

@@ -181,9 +181,9 @@ async fn a_broken_upload_begins_anew() {
 }
 
 #[tokio::test]
-async fn an_upload_that_was_forgotten_begins_anew_once() {
-    for (times, expected) in [(1, true), (2, false)] {
-        // The second chunk, then the first one, belong to no upload that is known.
+async fn an_upload_that_was_forgotten_begins_anew() {
+    // As often as there are attempts without progress.
+    for (times, begins, expected) in [(1, 2, true), (2, 3, true), (usize::MAX, 3, false)] {
         let left = Mutex::new(times);
         let forgetful = move |request: &Request, n: usize, have: &mut Vec<u8>| {
             let mut left = left.lock().unwrap();
@@ -197,8 +197,36 @@ async fn an_upload_that_was_forgotten_begins_anew_once() {
         let (stored, lines) = push(&fake, &large(), Upload::Chunked(400_000)).await;
         assert_eq!(stored.is_ok(), expected, "{stored:?}");
         let begun = lines.iter().filter(|line| *line == BEGIN);
-        assert_eq!(begun.count(), 2, "{lines:?}");
+        assert_eq!(begun.count(), begins, "{lines:?}");
     }
+}
+
+/// docker-registry answers so to who asks where an upload is of which a chunk was cut.
+#[tokio::test]
+async fn an_upload_that_cannot_go_on_begins_anew() {
+    let stuck = |request: &Request, n: usize, have: &mut Vec<u8>| match (&*request.method, n) {
+        ("PATCH", 2) => Some(Reply::none()),
+        ("GET", _) => {
+            have.clear();
+            Some(Reply::error(
+                404,
+                "BLOB_UPLOAD_INVALID",
+                "blob upload invalid",
+            ))
+        }
+        _ => None,
+    };
+    let fake = Fake::new(chunked(stuck)).await;
+    let (stored, lines) = push(&fake, &large(), Upload::Chunked(400_000)).await;
+    assert_eq!(stored, Ok(Stored::Written), "{lines:?}");
+    let methods: Vec<_> = lines
+        .iter()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let expected = [
+        "POST", "PATCH", "PATCH", "GET", "POST", "PATCH", "PATCH", "PATCH", "PUT",
+    ];
+    assert_eq!(methods, expected);
 }
 
 #[tokio::test]

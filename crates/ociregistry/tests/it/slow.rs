@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, TryStreamExt, future, stream};
+use futures_util::{StreamExt, TryStreamExt, future, stream};
 use ocicore::{Blob, BoxStream, Class, Cx, Descriptor, Digest, MediaType, Stored};
 use ociregistry::Registry;
 use tokio::{
@@ -136,7 +136,7 @@ async fn a_slow_upload_is_waited_for() {
     let blob = Pieces::new(PIECES, 0);
     let (allowed, taken) = (Arc::clone(&blob.allowed), Arc::clone(&blob.taken));
     let (cx, store) = (Cx::default(), store(&Registry::builder().build(), &fake));
-    let mut push = std::pin::pin!(store.put_blob(&cx, &blob).fuse());
+    let mut push = store.put_blob(&cx, &blob);
     let time = async {
         for n in 0..PIECES {
             pass(PAUSE).await;
@@ -146,7 +146,10 @@ async fn a_slow_upload_is_waited_for() {
             }
         }
     };
-    let (stored, ()) = future::join(push.as_mut(), time).await;
+    let stored = tokio::select! {
+        stored = push.as_mut() => stored,
+        () = time => push.await,
+    };
     assert_eq!(stored.unwrap(), Stored::Written);
     assert_eq!(fake.requests()[1].body.len() as u64, PIECE * PIECES);
 }

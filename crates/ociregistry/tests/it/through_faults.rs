@@ -8,7 +8,7 @@ use ocicore::{
     Blob, BytesBlob, Cx, Digest, ImageStore, MediaType, Name, Place, RawManifest, Repositories,
     SizeLimits, Tag, conformance::peer::peer, read,
 };
-use ociregistry::{Credentials, Registry, RegistryBuilder, Retry};
+use ociregistry::{Credentials, Registry, RegistryBuilder, Retry, Upload};
 use registryd::{Access, Auth, Grant, Password, Secret, Server, User, storage::MemoryStorage};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
 
@@ -133,6 +133,24 @@ fn cases(elsewhere: &str) -> Vec<Case> {
             "PUT manifest",
             always,
             Fault::Field("docker-content-digest", Digest::of(b"x").to_string()),
+        ),
+        case(
+            "chunks: one breaks off",
+            "PATCH upload",
+            1,
+            Fault::CutRequest(50_000),
+        ),
+        case(
+            "chunks: an answer is lost",
+            "PATCH upload",
+            1,
+            Fault::LoseAnswer,
+        ),
+        case(
+            "chunks: 503",
+            "PATCH upload",
+            2,
+            instead("503 X", "retry-after: 0\r\n", html),
         ),
         case("pull: breaks off", "GET blob", 1, Fault::CutAnswer(100_000)),
         case(
@@ -321,7 +339,11 @@ async fn outcome(case: Case, upstream: &Upstream, login: &Option<Credentials>) -
         _ => Fault::None,
     };
     let proxy = Proxy::new(upstream.clone(), decide).await;
-    let registry = client(&proxy.host, login.clone()).build();
+    let upload = match what.starts_with("chunks") {
+        true => Upload::Chunked(100_000),
+        false => Upload::Monolithic,
+    };
+    let registry = client(&proxy.host, login.clone()).upload(upload).build();
     let name = fresh(&proxy.host);
     let result = through(&*registry.repository(&name).unwrap()).await;
     assert!(
