@@ -23,15 +23,16 @@ use super::{Meta, is_missing, meta};
 
 /// Bytes that come along with opening, so that a manifest or config takes one step.
 const FIRST: usize = 128 << 10;
-/// Bytes of each further step. They are to be sent before they leave the processor's cache.
-const LARGE: usize = 256 << 10;
+/// Bytes of each further step, the largest for which there is room. A step wakes a thread, whose
+/// cost counts for more than that of a chunk that leaves the processor's cache before it is sent.
+const LARGE: [usize; 2] = [1 << 20, 256 << 10];
 /// The same while [`ROOM`] is taken.
 const SMALL: usize = 64 << 10;
-/// Large chunks that wait to be sent at most, of all readers, so that many who take nothing do not
-/// hold much memory.
-const ROOM: usize = 32;
+/// Bytes of large chunks that wait to be sent at most, of all readers, so that many who take
+/// nothing do not hold much memory.
+const ROOM: usize = 8 << 20;
 
-/// Where large chunks are counted.
+/// Where large chunks are counted, in units of [`SMALL`].
 #[derive(Clone, Debug)]
 pub(super) struct Room(Arc<Semaphore>);
 
@@ -89,7 +90,16 @@ pub(super) fn open(
 
 impl Default for Room {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM)))
+        Self(Arc::new(Semaphore::new(ROOM / SMALL)))
+    }
+}
+
+impl Room {
+    /// Room for a chunk of that many bytes, if there is as much.
+    fn of(&self, most: usize) -> Option<(usize, OwnedSemaphorePermit)> {
+        let units = u32::try_from(most / SMALL).ok()?;
+        let room = Arc::clone(&self.0).try_acquire_many_owned(units).ok()?;
+        Some((most, room))
     }
 }
 
@@ -114,12 +124,12 @@ impl Rest {
         async move {
             Cx::default()
                 .blocking(move |_| {
-                    let chunk = match Arc::clone(&self.room.0).try_acquire_owned() {
-                        Ok(room) => Bytes::from_owner(Counted {
-                            bytes: self.read(LARGE)?,
+                    let chunk = match LARGE.into_iter().find_map(|most| self.room.of(most)) {
+                        Some((most, room)) => Bytes::from_owner(Counted {
+                            bytes: self.read(most)?,
                             _room: room,
                         }),
-                        Err(_) => self.read(SMALL)?.into(),
+                        None => self.read(SMALL)?.into(),
                     };
                     Ok((chunk, (!self.range.is_empty()).then_some(self)))
                 })
