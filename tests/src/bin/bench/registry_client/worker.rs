@@ -22,7 +22,7 @@ use crate::Result;
 /// First argument of these processes.
 pub(crate) const WORKER: &str = "__registry-client";
 
-/// Blobs that are moved at once, by us and by oci-client; skopeo has the same number.
+/// Blobs that oci-client moves at once, which has no number of its own: as many as skopeo.
 const JOBS: usize = 6;
 
 /// Bytes that oci-client is given at once, as many as our own files give.
@@ -63,7 +63,7 @@ async fn serve(storage: &str, address: &str) -> Result<()> {
 async fn copy_all(from: Arc<dyn ImageStore>, to: Arc<dyn ImageStore>) -> Result<()> {
     let cx = Cx::default();
     let root = copy::Root::same(Name::Tag(tag()));
-    let options = copy::Options::default().without_referrers().with_jobs(JOBS);
+    let options = copy::Options::default().without_referrers();
     let plan = copy::plan(&cx, &*from, &*to, &[root], &options).await?;
     copy::run(&cx, plan, from, to).await?;
     Ok(())
