@@ -6,6 +6,7 @@
 //! `ONLY=big,docker-registry ROUNDS=1`.
 
 mod counter;
+mod floor;
 mod image;
 mod peer;
 mod server;
@@ -128,11 +129,14 @@ impl Bench<'_> {
         let there = format!("{to}-there");
         self.peers[0].push(layout, &there, To::Named).run()?;
         let out = self.work.join("pulled");
-        let pulls: Vec<_> = self
+        let mut pulls: Vec<_> = self
             .peers
             .iter()
             .map(|peer| peer.pull(&there, &out))
             .collect();
+        if image.name == "big" {
+            pulls.push(Peer::floor()?.pull(&there, &out));
+        }
         let pulled = race_warm(&pulls, rounds)?;
         fs::remove_dir_all(&out)?;
         for (verb, runs) in [(Verb::Push, &pushed), (Verb::Pull, &pulled)] {

@@ -28,19 +28,11 @@ pub(super) enum To {
 impl Peer {
     /// Us first, then skopeo and oci-client, then those whose paths were given.
     pub(super) fn all() -> Result<Vec<Self>> {
-        let own = |name, push: &str, pull: &str| -> Result<Self> {
-            Ok(Self {
-                name,
-                program: env::current_exe()?,
-                push: format!("exec \"$1\" {WORKER} {push} \"$2\" \"$to\""),
-                pull: format!("exec \"$1\" {WORKER} {pull} \"$3\" \"$2\""),
-            })
-        };
         let skopeo = env::var_os("SKOPEO").ok_or("skopeo is missing, see `cargo xtask peers`")?;
         let mut all = vec![
-            own("us", "push", "pull")?,
+            Self::own("us", "push", "pull")?,
             Self::skopeo(skopeo.into()),
-            own("oci-client", "push-oci-client", "pull-oci-client")?,
+            Self::own("oci-client", "push-oci-client", "pull-oci-client")?,
         ];
         if let Some(program) = env::var_os("CRANE") {
             all.push(Self {
@@ -65,6 +57,21 @@ impl Peer {
             });
         }
         Ok(all)
+    }
+
+    /// Pulls with nothing but what has to be done.
+    pub(super) fn floor() -> Result<Self> {
+        Self::own("floor", "push", "pull-floor")
+    }
+
+    /// A worker of this program.
+    fn own(name: &'static str, push: &str, pull: &str) -> Result<Self> {
+        Ok(Self {
+            name,
+            program: env::current_exe()?,
+            push: format!("exec \"$1\" {WORKER} {push} \"$2\" \"$to\""),
+            pull: format!("exec \"$1\" {WORKER} {pull} \"$3\" \"$2\""),
+        })
     }
 
     /// skopeo remembers on disk what it has pushed where, and would mount it from there: each run

@@ -16,7 +16,10 @@ use registryd::storage::FsStorage;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
-use super::image::{TAG, tag};
+use super::{
+    floor,
+    image::{TAG, tag},
+};
 use crate::Result;
 
 /// First argument of these processes.
@@ -48,6 +51,7 @@ pub(crate) fn work(args: &[OsString]) -> Result<()> {
             }
             ["push-oci-client", layout, to] => push_by_peer(&Layout::open(layout)?, to).await,
             ["pull-oci-client", from, folder] => pull_by_peer(from, Path::new(folder)).await,
+            ["pull-floor", from, folder] => floor::pull(from, Path::new(folder)),
             _ => Err(format!("unknown work: {words:?}").into()),
         }
     })
