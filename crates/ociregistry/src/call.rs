@@ -111,10 +111,14 @@ impl Inner {
             true => authenticator.authorization(cx, &self.wire, target).await?,
             false => None,
         };
+        let mut place = endpoint::place(call.host, call.path);
+        if !is_ours {
+            place += &format!(" at {}", endpoint::authority(&call.url));
+        }
         let mut outgoing = Outgoing {
             method: call.method.clone(),
             url: call.url.clone(),
-            place: endpoint::place(call.host, call.path),
+            place,
             headers: call.headers.clone(),
             authorization: sent.as_ref().map(|sent| sent.header.clone()),
             payload: call.payload.clone(),

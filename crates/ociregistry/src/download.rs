@@ -21,6 +21,10 @@ use crate::{
     wire::{Incoming, Outgoing},
 };
 
+/// Bytes after which attempts are counted anew: a server that sends less between two failures, and
+/// then a little more, would be asked for ever.
+const PROGRESS: u64 = 64 << 10;
+
 /// Content of a repository, by its descriptor.
 #[derive(Clone)]
 pub(crate) struct RemoteBlob {
@@ -156,6 +160,7 @@ impl Blob for RemoteBlob {
         let source = self.source_from(0);
         let download = Download {
             attempts: self.attempts(source),
+            moved: 0,
             left: range.start..range.end.min(size),
             part: None,
             started: false,
@@ -198,6 +203,8 @@ struct Download {
     part: Option<Part>,
     started: bool,
     attempts: Attempts,
+    /// Bytes since attempts were counted anew.
+    moved: u64,
     /// Whom to ask: mirrors, then the registry, then the owners that the descriptor names.
     source: usize,
     /// What the registry said, if an owner is asked.
@@ -213,7 +220,11 @@ impl Download {
             match self.try_next().await {
                 Ok(Some(chunk)) => {
                     self.left.start += chunk.len() as u64;
-                    self.attempts.progressed();
+                    self.moved += chunk.len() as u64;
+                    if self.moved >= PROGRESS {
+                        self.moved = 0;
+                        self.attempts.progressed();
+                    }
                     return Ok(Some(chunk));
                 }
                 Ok(None) => {}

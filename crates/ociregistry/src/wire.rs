@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::{
     Answer, Error, RateLimit, Result, answer,
+    auth::Secret,
     body::{Activity, StreamBody},
     endpoint,
     hosts::Clients,
@@ -59,10 +60,20 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) enum Payload<'a> {
     None,
     Bytes(Bytes),
+    /// A form with a secret, which goes to the origin of the request alone.
+    Secret(Secret),
     Blob(&'a dyn Blob, Range<u64>),
 }
 
 impl Outgoing<'_> {
+    /// Host and repository, and who was asked in their place, for errors.
+    fn place_at(&self, url: &Url) -> String {
+        match endpoint::is_same_origin(url, &self.url) {
+            true => self.place.clone(),
+            false => format!("{} at {}", self.place, endpoint::authority(url)),
+        }
+    }
+
     pub(crate) fn new(method: Method, url: Url, place: String) -> Self {
         Self {
             method,
@@ -115,8 +126,8 @@ impl Wire {
             if !follows {
                 return Ok(Incoming {
                     response,
+                    place: outgoing.place_at(&url),
                     url,
-                    place: outgoing.place.clone(),
                     method: outgoing.method.clone(),
                     stall: self.stall,
                     waited: Duration::ZERO,
@@ -129,7 +140,7 @@ impl Wire {
                 .get(LOCATION)
                 .and_then(|l| l.to_str().ok());
             let next = endpoint::join(&url, location.unwrap_or_default())
-                .map_err(|fault| Error::protocol(&outgoing.place, fault))?;
+                .map_err(|fault| Error::protocol(outgoing.place_at(&url), fault))?;
             if next.scheme() == "http"
                 && url.scheme() == "https"
                 && !self.clients.allow_plain(&next)
@@ -137,6 +148,9 @@ impl Wire {
                 return Err(redirect(outgoing, &next, "it has no TLS"));
             }
             if !endpoint::is_same_origin(&next, &url) {
+                if matches!(outgoing.payload, Payload::Secret(_)) {
+                    return Err(redirect(outgoing, &next, "it would be sent a secret"));
+                }
                 authorization = None;
             }
             url = next;
@@ -154,7 +168,7 @@ impl Wire {
         url: &Url,
         authorization: Option<&HeaderValue>,
     ) -> Result<reqwest::Response> {
-        let (place, method) = (&outgoing.place, &outgoing.method);
+        let (place, method) = (&outgoing.place_at(url), &outgoing.method);
         let mut request = reqwest::Request::new(method.clone(), url.clone());
         *request.headers_mut() = outgoing.headers.clone();
         let identity = HeaderValue::from_static("identity");
@@ -170,6 +184,7 @@ impl Wire {
             Payload::None if matches!(*method, Method::GET | Method::HEAD | Method::DELETE) => {}
             Payload::None => *request.body_mut() = Some(Bytes::new().into()),
             Payload::Bytes(bytes) => *request.body_mut() = Some(bytes.clone().into()),
+            Payload::Secret(form) => *request.body_mut() = Some(form.expose().to_owned().into()),
             Payload::Blob(blob, range) => {
                 let body = StreamBody::new(*blob, range.clone(), activity.clone(), fault.clone());
                 *request.body_mut() = Some(reqwest::Body::wrap(body));

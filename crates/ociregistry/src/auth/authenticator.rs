@@ -4,7 +4,6 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use ocicore::{Cx, RepositoryPath};
 use reqwest::{
     Method,
@@ -318,7 +317,7 @@ async fn fetch(
             let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
             outgoing.method = Method::POST;
             outgoing.headers.insert(CONTENT_TYPE, kind);
-            outgoing.payload = Payload::Bytes(Bytes::from(form.finish()));
+            outgoing.payload = Payload::Secret(Secret::new(form.finish()));
         }
         other => {
             let mut query = url.query_pairs_mut();

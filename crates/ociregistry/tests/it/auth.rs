@@ -260,6 +260,28 @@ async fn identity_tokens_go_to_the_token_service() {
 }
 
 #[tokio::test]
+async fn identity_tokens_follow_no_redirect_elsewhere() {
+    let elsewhere = tokens(300, |_| false).await;
+    let target = format!("http://{}/token", elsewhere.host);
+    let fake = Fake::new(move |request, _| match &*request.target {
+        "/token" => Reply::new(307).header("location", "/there"),
+        "/there" => Reply::new(308).header("location", &target),
+        _ => Reply::new(401).header("www-authenticate", challenge(request)),
+    })
+    .await;
+    let login = Credentials::identity_token("secret");
+    let registry = quick().credentials(&fake.host, login).build();
+    let error = pull(&store(&registry, &fake)).await.unwrap_err();
+    assert_eq!(elsewhere.lines(), [""; 0]);
+    assert_eq!(fake.requests()[2].line(), "POST /there");
+    insta::assert_snapshot!(shown(&error, &[&fake, &elsewhere]), @"
+    [Denied] failed to read `v1` in HOST0/a/b
+        failed to get a token for `repository:a/b:pull` from `http://HOST0/token`
+        `HOST0` redirects to `http://HOST1/token`, which is not followed: it would be sent a secret
+    ");
+}
+
+#[tokio::test]
 async fn a_token_of_ones_own_is_sent_as_it_is() {
     let fake = tokens(300, |_| false).await;
     let registry = quick()

@@ -7,7 +7,7 @@ use ocicore::{Blob, Cx, Descriptor, MediaType, RawManifest, read};
 
 use crate::{
     fake::{Fake, Reply, Request},
-    support::{quick, store},
+    support::{quick, shown, store},
 };
 
 /// 300,000 bytes of content and its descriptor.
@@ -61,6 +61,16 @@ async fn a_broken_download_goes_on_where_it_broke() {
     assert_eq!(ranges[1].as_deref(), Some("bytes=40000-299999"));
     assert_eq!(ranges[6].as_deref(), Some("bytes=240000-299999"));
     assert_eq!(ranges.len(), 7);
+}
+
+/// A few bytes in each answer: as many answers as there are attempts, not as there are bytes.
+#[tokio::test]
+async fn a_download_that_dawdles_is_given_up() {
+    let (bytes, descriptor) = content();
+    let fake = Fake::new(move |request, _| part(request, &bytes).cut(100)).await;
+    let error = pull(&fake, &descriptor).await.unwrap_err();
+    assert_eq!(error.class(), ocicore::Class::Transient);
+    assert_eq!(fake.lines().len(), 3);
 }
 
 #[tokio::test]
@@ -125,6 +135,37 @@ async fn redirects_are_followed_without_credentials() {
     assert_eq!(seen[0].line(), "GET /bucket/x?signature=s");
     assert_eq!(seen[0].header("authorization"), None, "another origin");
     assert_eq!(seen[0].header("referer"), None);
+}
+
+#[tokio::test]
+async fn whoever_fails_elsewhere_is_named() {
+    let (bytes, descriptor) = content();
+    let storage = Fake::new(move |request, _| match &*request.method {
+        "GET" => Reply::error(403, "ExpiredToken", "the signature is too old"),
+        _ => Reply::error(403, "AccessDenied", "no"),
+    })
+    .await;
+    let (target, place) = (storage.host.clone(), storage.host.clone());
+    let fake = Fake::new(move |request, _| match &*request.method {
+        "GET" => Reply::new(307).header("location", format!("http://{target}/x?signature=s")),
+        "POST" => Reply::new(202).header("location", format!("http://{place}/u?signature=s")),
+        _ => Reply::new(404),
+    })
+    .await;
+    let pulled = pull(&fake, &descriptor).await.unwrap_err();
+    let blob = ocicore::BytesBlob::new(MediaType::OCI_LAYER, bytes);
+    let pushed = store(&quick().build(), &fake)
+        .put_blob(&Cx::default(), &blob)
+        .await
+        .unwrap_err();
+    let report = [pulled, pushed].map(|error| shown(&error, &[&fake, &storage]));
+    let digest = descriptor.digest().to_string();
+    insta::assert_snapshot!(report.join("\n").replace(&digest, "DIGEST"), @"
+    [Denied] failed to read `DIGEST` in HOST0/a/b
+        `HOST0/a/b at HOST1` answered `GET` with 403 Forbidden: ExpiredToken: the signature is too old
+    [Denied] failed to write `DIGEST` in HOST0/a/b
+        `HOST0/a/b at HOST1` answered `PUT` with 403 Forbidden: AccessDenied: no
+    ");
 }
 
 #[tokio::test]

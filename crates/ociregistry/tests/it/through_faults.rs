@@ -159,6 +159,7 @@ fn cases(elsewhere: &str) -> Vec<Case> {
             always,
             Fault::CutAnswer(0),
         ),
+        case("pull: byte by byte", "GET blob", always, Fault::Trickle),
         case(
             "pull: a flipped bit",
             "GET blob",
