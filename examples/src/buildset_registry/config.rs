@@ -189,7 +189,8 @@ fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Strin
     let mut rest = text;
     while let Some((before, from)) = rest.split_once(VARIABLE) {
         let Some((name, after)) = from.split_once(')') else {
-            return Err(format!("`%(ZUUL_{from}` has no closing `)`"));
+            // What follows may be a secret.
+            return Err("a variable `%(ZUUL_…` has no closing `)`".to_owned());
         };
         let name = format!("ZUUL_{name}");
         let Some(value) = variable(&name) else {

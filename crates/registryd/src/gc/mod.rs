@@ -339,12 +339,12 @@ async fn sweep_content(
     }
     // Whoever linked one of them before it was condemned is seen here; whoever does after sees
     // that it is condemned.
-    let mut linked = HashSet::new();
-    for (name, marked) in read(cx, links).await? {
-        forget_upstream(cx, links, &name, &marked, plan.grace).await?;
-        linked.extend(marked.manifests.into_keys());
-        linked.extend(marked.blobs.into_keys());
-        linked.extend(marked.tags.into_values().map(|tag| tag.target));
+    let mut linked: HashSet<&Digest> = HashSet::new();
+    let all = read(cx, links).await?;
+    for marked in all.values() {
+        linked.extend(marked.manifests.keys());
+        linked.extend(marked.blobs.keys());
+        linked.extend(marked.tags.values().map(|tag| &tag.target));
     }
     for content in &plan.content {
         if !linked.contains(&content.digest) {
@@ -361,6 +361,9 @@ async fn sweep_content(
     let mut stale = storage.list(&keys::all_condemned(), None);
     while let Some((key, _)) = stale.try_next().await? {
         storage.delete(&key, When::Always).await?;
+    }
+    for (name, marked) in &all {
+        forget_upstream(cx, links, name, marked, plan.grace).await?;
     }
     Ok(())
 }

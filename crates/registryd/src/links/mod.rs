@@ -185,16 +185,31 @@ impl Links {
     ///
     /// Garbage collection condemns content, looks for links once more, and then removes it: either
     /// that look finds this link, or this one finds that the content is condemned, and takes the
-    /// link back. A link that was there before is left alone, for that look does find it, and
-    /// content may stay condemned for long when a collector was killed.
+    /// link back. A link that was there before it was condemned is left alone, for that look does
+    /// find it; and so is that of content that was brought since, as may happen when a collector
+    /// was killed.
     async fn adopt(&self, repository: &RepositoryPath, digest: &Digest, size: u64) -> Result<bool> {
-        if self.use_blob(repository, digest).await?.is_some() {
-            return Ok(true);
-        }
         let (key, link) = (
             keys::blob(repository, digest),
             Bytes::from(size.to_string()),
         );
+        let before = self.storage.head(&key).await?;
+        let is_linked = self.use_blob(repository, digest).await?.is_some();
+        // In this order, for the mark goes after the content.
+        let mark = self.storage.head(&keys::condemned(digest)).await?;
+        let Some(content) = self.storage.head(&keys::content(digest)).await? else {
+            return Ok(false);
+        };
+        match mark {
+            None if is_linked => return Ok(true),
+            None => {}
+            // A younger link may be another request's, which takes it back.
+            Some(mark) if is_linked => {
+                let is_older = before.is_some_and(|link| link.modified < mark.modified);
+                return Ok(is_older || content.modified >= mark.modified);
+            }
+            Some(_) => return Ok(false),
+        }
         let version = match self.storage.put(&key, link, When::Absent).await {
             Ok(version) => version,
             // Another request was quicker, and may still take its link back.

@@ -125,18 +125,23 @@ impl Proxy {
         namespace: Option<&str>,
     ) -> Result<Route> {
         let prefix = namespace.filter(|host| *host != DEFAULT).map(prefix);
-        let is_inside = |prefix: &String| {
-            let first = name.as_str().split_once('/');
-            first.is_some_and(|(first, _)| first == prefix)
-        };
-        let Some(prefix) = prefix.filter(|prefix| !is_inside(prefix)) else {
+        let Some(prefix) = prefix else {
             return Ok(Route {
                 local: name.clone(),
                 upstream: self.upstream(name)?,
             });
         };
-        if let Ok(inside) = format!("{prefix}/{name}").parse()
-            && (self.upstreams.contains_key(&prefix) || links.exists(&inside).await?)
+        let first = name.as_str().split_once('/').map(|(first, _)| first);
+        let is_known = self.upstreams.contains_key(&prefix);
+        if first == Some(&prefix) && is_known {
+            return Ok(Route {
+                local: name.clone(),
+                upstream: self.upstream(name)?,
+            });
+        }
+        if first != Some(&prefix)
+            && let Ok(inside) = format!("{prefix}/{name}").parse()
+            && (is_known || links.exists(&inside).await?)
         {
             let upstream = self.upstream(&inside)?;
             return Ok(Route {

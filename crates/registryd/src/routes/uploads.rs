@@ -161,8 +161,10 @@ async fn finish(
             && let Err(error) = append(&owned, &mut session, last.chunk, body).await
         {
             // Nobody else knows of it.
-            if !session.is_saved() {
-                session.abort().await?;
+            if !session.is_saved()
+                && let Err(error) = session.abort().await
+            {
+                tracing::warn!(%error, "an upload is left");
             }
             return Err(error);
         }

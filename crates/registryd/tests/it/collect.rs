@@ -356,6 +356,42 @@ async fn what_a_killed_collector_condemned_can_be_pushed_again() {
     }
 }
 
+/// A mount that comes beside another one of the same content does not rely on that one's link, which may be taken back.
+#[tokio::test]
+async fn a_link_that_may_be_taken_back_is_not_relied_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    for storage in [memory, disk(&directory)] {
+        let peer = Peer::start(Server::builder(Arc::clone(&storage))).await;
+        peer.push_image("a", "1", b"layer").await;
+        peer.push_image("old", "1", b"layer").await;
+        let digest = Digest::of(b"layer");
+        let link = |repository: &str| {
+            format!("repositories/{repository}/_blobs/sha256-{}", digest.hex())
+                .parse()
+                .unwrap()
+        };
+        assert!(storage.head(&link("a")).await.unwrap().is_some());
+        // File systems count time in steps.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let condemned = format!("condemned/sha256-{}", digest.hex());
+        let put = async |key, content: &'static str| {
+            storage
+                .put(&key, content.into(), When::Always)
+                .await
+                .unwrap();
+        };
+        put(condemned.parse().unwrap(), "").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        put(link("new"), "5").await;
+        for (repository, expected) in [("new", 202), ("none", 202), ("old", 201)] {
+            let mount = format!("/v2/{repository}/blobs/uploads/?mount={digest}");
+            let mounted = peer.send("POST", &mount).await;
+            assert_eq!(mounted.status(), expected, "{repository}");
+        }
+    }
+}
+
 async fn two_servers(directory: &tempfile::TempDir) -> [Peer; 2] {
     let start = || Peer::start(Server::builder(disk(directory)).grace(GRACE));
     [start().await, start().await]

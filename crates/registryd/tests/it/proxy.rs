@@ -231,8 +231,11 @@ async fn names_lead_to_upstreams() {
         assert_eq!(text(&peer, &blob).await.as_bytes(), content);
     }
     // Another registry's image of that name is another image.
-    let foreign = "/v2/library/busybox/manifests/1?ns=ghcr.io";
-    peer.refused("GET", foreign, 404, "MANIFEST_UNKNOWN").await;
+    behind.push_image("ghcr.io/team/app", "1", b"foreign").await;
+    for foreign in ["library/busybox", "ghcr.io/team/app"] {
+        let foreign = format!("/v2/{foreign}/manifests/1?ns=ghcr.io");
+        peer.refused("GET", &foreign, 404, "MANIFEST_UNKNOWN").await;
+    }
     // All of it stays.
     upstream.failing.store(true, Ordering::Relaxed);
     assert_eq!(text(&peer, "/v2/busybox/manifests/1").await, busybox);

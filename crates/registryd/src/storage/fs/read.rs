@@ -4,7 +4,7 @@ use std::{
     ops::Range,
     path::Path,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -31,15 +31,22 @@ const SMALL: usize = 64 << 10;
 /// Bytes of large chunks that wait to be sent at most, of all readers, so that many who take
 /// nothing do not hold much memory.
 const ROOM: usize = 8 << 20;
+/// Buffers of the largest chunks that are kept for the next ones: what threads that read allocate and others free comes
+/// back to the system late.
+const SPARE: usize = 4;
 
 /// Where large chunks are counted, in units of [`SMALL`].
 #[derive(Clone, Debug)]
-pub(super) struct Room(Arc<Semaphore>);
+pub(super) struct Room {
+    units: Arc<Semaphore>,
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+}
 
 /// A large chunk, which counts until it is sent.
 struct Counted {
     bytes: Vec<u8>,
-    _room: OwnedSemaphorePermit,
+    room: Room,
+    _units: OwnedSemaphorePermit,
 }
 
 /// A file that is open at a range, with the first bytes read.
@@ -83,23 +90,49 @@ pub(super) fn open(
         range: range.start..range.end.min(meta.size),
         room: room.clone(),
     };
-    let first = rest.read(FIRST)?.into();
+    let first = rest.read(FIRST, Vec::new())?.into();
     let rest = (!rest.range.is_empty()).then_some(rest);
     Ok(Some((meta, Opened { first, rest })))
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM / SMALL)))
+        Self {
+            units: Arc::new(Semaphore::new(ROOM / SMALL)),
+            spare: Arc::default(),
+        }
     }
 }
 
 impl Room {
     /// Room for a chunk of that many bytes, if there is as much.
     fn of(&self, most: usize) -> Option<(usize, OwnedSemaphorePermit)> {
-        let units = u32::try_from(most / SMALL).ok()?;
-        let room = Arc::clone(&self.0).try_acquire_many_owned(units).ok()?;
-        Some((most, room))
+        let units = u32::try_from(most.div_ceil(SMALL)).ok()?;
+        let units = Arc::clone(&self.units).try_acquire_many_owned(units).ok()?;
+        Some((most, units))
+    }
+
+    /// An empty buffer, perhaps with memory for a chunk of that many bytes.
+    fn buffer(&self, most: usize) -> Vec<u8> {
+        match most == LARGE[0] {
+            true => self.spare().pop().unwrap_or_default(),
+            false => Vec::new(),
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let mut spare = self.room.spare();
+        if bytes.capacity() >= LARGE[0] && spare.len() < SPARE {
+            bytes.clear();
+            spare.push(bytes);
+        }
     }
 }
 
@@ -124,12 +157,15 @@ impl Rest {
         async move {
             Cx::default()
                 .blocking(move |_| {
-                    let chunk = match LARGE.into_iter().find_map(|most| self.room.of(most)) {
-                        Some((most, room)) => Bytes::from_owner(Counted {
-                            bytes: self.read(most)?,
-                            _room: room,
+                    let left = self.left();
+                    let room = |most: usize| self.room.of(most.min(left));
+                    let chunk = match LARGE.into_iter().find_map(room) {
+                        Some((most, units)) => Bytes::from_owner(Counted {
+                            bytes: self.read(most, self.room.buffer(most))?,
+                            room: self.room.clone(),
+                            _units: units,
                         }),
-                        None => self.read(SMALL)?.into(),
+                        None => self.read(SMALL, Vec::new())?.into(),
                     };
                     Ok((chunk, (!self.range.is_empty()).then_some(self)))
                 })
@@ -139,11 +175,15 @@ impl Rest {
         .boxed()
     }
 
-    /// Reads that many bytes, or what is left.
-    fn read(&mut self, most: usize) -> io::Result<Vec<u8>> {
+    fn left(&self) -> usize {
         let left = self.range.end.saturating_sub(self.range.start);
-        let len = usize::try_from(left).map_or(most, |left| left.min(most));
-        let mut chunk = Vec::with_capacity(len);
+        usize::try_from(left).unwrap_or(usize::MAX)
+    }
+
+    /// Reads that many bytes, or what is left.
+    fn read(&mut self, most: usize, mut chunk: Vec<u8>) -> io::Result<Vec<u8>> {
+        let len = self.left().min(most);
+        chunk.reserve_exact(len);
         while chunk.len() < len {
             let at = self.range.start + chunk.len() as u64;
             // The spare capacity need not be zeroed, and is filled by one call.
