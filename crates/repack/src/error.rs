@@ -336,7 +336,7 @@ impl Error {
 
     /// Where in its archive the cause lies, in bytes from the start: the header or the content of an entry, or
     /// what is wrong with the archive as a whole. Entries of a compressed tar are counted in what it
-    /// unpacks to. None if the cause is no archive's.
+    /// unpacks to. None if the cause is no archive's, 0 for content of a directory or of memory.
     ///
     /// ```
     /// use std::sync::Arc;

@@ -125,8 +125,8 @@ impl Declared {
 /// Indexes the file of a layer that must be the declared one: its digest, its size and, if it is declared, its
 /// `diff_id` are verified before there is a tree, and so before anything is extracted.
 ///
-/// A compressed layer is unpacked into a temporary file, so that what is extracted is what was verified. Of a plain tar
-/// that is the case if nobody writes to the file meanwhile.
+/// What is extracted is what was verified if nobody writes to the file meanwhile; of a compressed layer, which is unpacked
+/// into a temporary file first, in any case if its `diff_id` is declared.
 ///
 /// # Errors
 /// [`Error::Digest`], [`Error::Size`]; those of [`tar::open`].

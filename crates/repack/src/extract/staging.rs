@@ -8,7 +8,10 @@ use std::{
 };
 
 use cap_std::{ambient_authority, fs::Dir};
-use rustix::fs::{AtFlags, CWD, Mode, RenameFlags};
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, RenameFlags},
+    io::Errno,
+};
 
 use super::Existing;
 use crate::{Error, Result};
@@ -40,16 +43,16 @@ impl Staging {
         // The usual mode of a directory; whoever wants another lists it in a tree around.
         fs::set_permissions(&self.path, fs::Permissions::from_mode(0o755))
             .map_err(Error::file("write", &self.path))?;
-        let failed = |error: rustix::io::Errno| Error::file("rename to", to)(error.into());
+        let failed = |error: Errno| Error::file("rename to", to)(error.into());
         let (from, there) = (&self.path, to.symlink_metadata().is_ok());
         if there && existing == Existing::Replaced {
             rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).map_err(failed)?;
             // What was there is now in the place of the staging directory, and goes with it.
         } else {
             match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-                Err(rustix::io::Errno::EXIST) => return Err(exists(to)),
+                Err(Errno::EXIST) => return Err(exists(to)),
                 // Not every file system can tell; a directory replaces none that has entries.
-                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !there => {
+                Err(Errno::INVAL | Errno::NOSYS) if !there => {
                     fs::rename(from, to).map_err(Error::file("rename to", to))?;
                 }
                 other => other.map_err(failed)?,
@@ -95,6 +98,7 @@ fn remove(path: &Path) {
 /// Empties a directory, however deep it is: what is in a directory of it moves up before that is removed, so that there
 /// are never more than two of them open, nor is any path long.
 fn flatten(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     let root = Dir::open_ambient_dir(path, ambient_authority())?;
     let mut moved = 0_u64;
     loop {
@@ -141,9 +145,19 @@ fn flatten(path: &Path) -> io::Result<()> {
 
 /// A directory that may be closed to its owner, who opens it first.
 fn open_closed(parent: &Dir, name: &OsStr) -> io::Result<Dir> {
-    // Nobody else may change what is in the staging directory.
-    rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
-    parent.open_dir(name)
+    // Others may change what was in the destination's place: no link is followed where it can be opened.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        Ok(directory) => {
+            rustix::fs::fchmod(&directory, Mode::RWXU)?;
+            Ok(Dir::from_std_file(directory.into()))
+        }
+        Err(Errno::ACCESS) => {
+            rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
+            parent.open_dir(name)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]

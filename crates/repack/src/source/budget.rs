@@ -9,6 +9,9 @@ const EACH: u64 = 256;
 /// And on top of that, so that few entries may have long names.
 const BASE: u64 = 1 << 20;
 
+/// What each of many small things takes in memory besides its own bytes.
+pub(super) const THING: usize = 128;
+
 /// Bytes of names, targets of links, attributes and maps, which stay in memory as long as the tree. A few
 /// bytes of a compressed archive can be many of these.
 #[derive(Debug)]

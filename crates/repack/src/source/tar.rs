@@ -16,7 +16,7 @@ use ocicore::{Cx, SizeLimits};
 use self::{pax::Records, spool::Unpacked};
 use super::{
     UNPACKED,
-    budget::{self, Budget},
+    budget::{self, Budget, THING},
 };
 use crate::{
     Content, Entry, EntryPath, Error, Fault, Kind, ReadAt, Result, Tree, error::printable,
@@ -150,10 +150,11 @@ impl Indexing<'_> {
                 }
                 EntryType::XGlobalHeader => {
                     let content = self.extension(header)?;
-                    // What it replaces counts on: nobody needs that many.
-                    self.budget.take(content.len()).map_err(refuse)?;
                     let records = Records::parse(&content)
                         .ok_or_else(|| refuse(Fault::Field("PAX header")))?;
+                    // What it replaces counts on: nobody needs that many.
+                    let kept = content.len() + THING * records.len();
+                    self.budget.take(kept).map_err(refuse)?;
                     self.global.update(records);
                 }
                 EntryType::GNULongName => {
@@ -247,7 +248,7 @@ impl Indexing<'_> {
         let mut metadata = header::metadata(header, &pax).map_err(refuse)?;
         metadata.xattrs = local.xattrs();
         let attributes = metadata.xattrs.iter();
-        let attributes: usize = attributes.map(|(k, v)| k.len() + v.len()).sum();
+        let attributes: usize = attributes.map(|(k, v)| THING + k.len() + v.len()).sum();
         let kept = name.len() + link.len() + attributes;
         self.budget.take(kept).map_err(refuse)?;
         let named = |error: Error| error.at(&name, start);

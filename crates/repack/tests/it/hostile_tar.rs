@@ -388,6 +388,17 @@ fn more_than_the_limits() {
                 [pax(&records), file(&n.to_string(), b"")].concat()
             }),
         ),
+        // Many small ones take more than their bytes.
+        check(
+            few(),
+            many(1, &|n| {
+                let keys: Vec<_> = (0..20_000)
+                    .map(|key| format!("SCHILY.xattr.{key:x}"))
+                    .collect();
+                let records: Vec<_> = keys.iter().map(|key| (key.as_str(), "v")).collect();
+                [pax(&records), file(&n.to_string(), b"")].concat()
+            }),
+        ),
         check(few(), many(5, &map)),
         check(few(), many(5, &global)),
         check(

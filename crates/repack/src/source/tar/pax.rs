@@ -17,6 +17,11 @@ pub(super) struct Records {
 }
 
 impl Records {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.values.len() + self.sparse.len()
+    }
+
     /// Parses `LENGTH KEY=VALUE\n`…; none if that is not what it is. The last value of a key
     /// counts, and an empty value takes the key away.
     pub(super) fn parse(mut bytes: &[u8]) -> Option<Self> {
