@@ -160,7 +160,9 @@ impl Plan {
 
     /// Bytes of all blobs.
     pub fn bytes(&self) -> u64 {
-        self.blobs.iter().map(Descriptor::size).sum()
+        let sizes = self.blobs.iter().map(Descriptor::size);
+        // Sizes are for others to say.
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// Takes out the blobs that `sink` has, for a `--dry-run` that says what would move. Costs a

@@ -343,8 +343,9 @@ impl Platform {
 
 /// Whether `ours` is `wanted` or has more numbers behind it.
 fn is_version_of(ours: &str, wanted: &str) -> bool {
+    let wanted = wanted.trim_end_matches('.');
     let rest = ours.strip_prefix(wanted);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    wanted.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 impl FromStr for Platform {
@@ -440,6 +441,8 @@ mod tests {
             (Some("10.0.20348"), Some("10.0.20348"), Some(0)),
             (Some("10.0.17763.6659"), Some("10.0.20348"), None),
             (Some("10.0.17763"), Some("10.0.1"), None),
+            (Some("10.0.17763"), Some("10.0."), Some(0)),
+            (Some("10.0.17763"), Some(""), Some(0)),
             (Some("10.0.20348.2582"), None, Some(0)),
             (None, Some("10.0.20348"), Some(0)),
         ] {

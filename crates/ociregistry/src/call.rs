@@ -135,8 +135,10 @@ impl Inner {
                 incoming = self.wire.send(&outgoing).await?;
             }
         }
+        // A storage to which it redirects knows no logins.
+        let is_theirs = is_ours && endpoint::is_same_origin(&incoming.url, call.endpoint.base());
         let answered = incoming.expect(call.expected).await;
-        let login = || is_ours.then(|| authenticator.login(target)).flatten();
+        let login = || is_theirs.then(|| authenticator.login(target)).flatten();
         answered.map_err(|error| error.with_login(call.host, login()))
     }
 }

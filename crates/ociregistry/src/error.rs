@@ -199,7 +199,9 @@ impl Error {
     /// Says who was refused, if this is a refusal.
     pub(crate) fn with_login(self, host: &str, login: Option<Login>) -> Self {
         match (self, login) {
-            (Self::Answer(answer), Some(login)) if matches!(answer.status, 401 | 403) => {
+            (Self::Answer(answer), Some(login))
+                if matches!(answer.status, 401 | 403) && answer.class() == Class::Denied =>
+            {
                 Self::Refused {
                     host: host.to_owned(),
                     login,
@@ -267,7 +269,7 @@ pub enum Login {
 impl std::error::Error for Answer {}
 
 impl Answer {
-    /// Host and repository.
+    /// Host and repository, and who answered in its place (`HOST/REPOSITORY at OTHER`).
     pub fn place(&self) -> &str {
         &self.place
     }

@@ -117,12 +117,21 @@ impl RegistryStore {
     }
 
     /// What a tag names now, and what there is to be written over, is for the registry itself to
-    /// say; mirrors are asked if it gives no answer.
+    /// say; mirrors are asked if it gives no answer, or gave none a moment ago.
     async fn resolve_anywhere(&self, cx: &Cx, name: &Name) -> Result<Descriptor> {
-        let silence = match self.head(cx, &self.home, name).await {
-            Err(error) if is_silent(&error) => error,
-            answered => return answered,
-        };
+        let rest = &self.registry.0.rest;
+        let has_mirror = self.live_mirrors().any(|mirror| mirror.serves(name));
+        let mut silence = None;
+        if !has_mirror || !rest.has(&self.home) {
+            let found = self.head(cx, &self.home, name).await;
+            if has_mirror {
+                rest.note(&self.home, &found);
+            }
+            match found {
+                Err(error) if is_silent(&error) => silence = Some(error),
+                answered => return answered,
+            }
+        }
         for mirror in self.live_mirrors().filter(|mirror| mirror.serves(name)) {
             let found = self.head(cx, mirror, name).await;
             self.registry.0.rest.note(mirror, &found);
@@ -131,7 +140,10 @@ impl RegistryStore {
                 Err(error) => tracing::debug!(%error, "not at this mirror"),
             }
         }
-        Err(silence)
+        match silence {
+            Some(error) => Err(error),
+            None => self.head(cx, &self.home, name).await,
+        }
     }
 
     /// A manifest as the registry itself has it.

@@ -95,6 +95,7 @@ impl Keychain for AuthFiles {
         host: &str,
         path: Option<&RepositoryPath>,
     ) -> Result<Option<Credentials>> {
+        let host = &normal(host);
         let keys = keys(host, path);
         for file in &self.paths {
             let Some(parsed) = read(file)? else { continue };

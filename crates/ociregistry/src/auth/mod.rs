@@ -130,7 +130,7 @@ impl Logins {
         host: &str,
         path: Option<&RepositoryPath>,
     ) -> Result<Option<Credentials>> {
-        let found = match (self.by_host.get(host), &self.others) {
+        let found = match (self.by_host.get(&login_name(host)), &self.others) {
             (Some(credentials), _) => Some(credentials.clone()),
             (None, Some(keychain)) => keychain.credentials(cx, host, path).await?,
             (None, None) => None,
@@ -157,6 +157,18 @@ mod tests {
         ];
         let shown = format!("{all:?}");
         assert!(shown.contains("me") && shown.contains("***") && !shown.contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn docker_hub_has_several_names() {
+        let logins = Logins {
+            by_host: [("docker.io".to_owned(), Credentials::basic("me", "x"))].into(),
+            others: None,
+        };
+        for host in ["docker.io", "index.docker.io", "registry-1.docker.io"] {
+            let found = logins.credentials(&Cx::default(), host, None).await;
+            assert!(found.unwrap().is_some(), "{host}");
+        }
     }
 
     #[tokio::test]

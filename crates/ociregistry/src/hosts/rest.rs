@@ -1,4 +1,4 @@
-//! Mirrors that do not answer, and how long they are left alone.
+//! Servers that do not answer, and how long they are left alone.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,8 @@ use url::Url;
 use super::Site;
 use crate::{Error, Result};
 
-/// Remembers who did not answer. It knows no more servers than there are mirrors configured.
+/// Remembers who did not answer. It knows no more servers than there are mirrors configured, and registries that have
+/// some.
 #[derive(Debug)]
 pub(crate) struct Rest {
     time: Duration,
@@ -27,12 +28,12 @@ impl Rest {
         }
     }
 
-    /// Whether this mirror is to be passed over.
+    /// Whether this server is to be passed over.
     pub(crate) fn has(&self, site: &Site) -> bool {
         self.has_at(site.endpoint.base(), Instant::now())
     }
 
-    /// What came of asking this mirror.
+    /// What came of asking this server.
     pub(crate) fn note<T>(&self, site: &Site, result: &Result<T>) {
         self.note_at(site.endpoint.base(), result.as_ref().err(), Instant::now());
     }

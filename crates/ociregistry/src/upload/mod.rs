@@ -42,6 +42,7 @@ impl RegistryStore {
             mode: inner.upload,
             location: None,
             sent: false,
+            furthest: 0,
         };
         loop {
             let error = match push.attempt(cx, &mut attempts).await {
@@ -71,6 +72,8 @@ struct Push<'a> {
     location: Option<Url>,
     /// Whether all bytes have been sent before.
     sent: bool,
+    /// Where the furthest chunk that any upload of it took ends: only what goes beyond is progress.
+    furthest: u64,
 }
 
 /// What the registry answers to the start of an upload.
@@ -188,7 +191,10 @@ impl Push<'_> {
         while let Step::Send(range) = session.next() {
             let error = match self.send_chunk(cx, &mut session, &range).await {
                 Ok(()) => {
-                    attempts.progressed();
+                    if range.end > self.furthest {
+                        self.furthest = range.end;
+                        attempts.progressed();
+                    }
                     continue;
                 }
                 Err(error) => error,
@@ -197,7 +203,10 @@ impl Push<'_> {
             match status {
                 Some(413) if session.shrink() => continue,
                 // Out of order: the registry has more or less than it said.
-                Some(416) => {}
+                Some(416) => {
+                    let class = Class::Transient;
+                    inner.pause_as(class, cx, attempts, error).await?;
+                }
                 _ if is_forgotten(&error) => return Err(error),
                 _ => inner.pause(cx, attempts, error).await?,
             }

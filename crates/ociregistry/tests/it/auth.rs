@@ -13,7 +13,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::future::join_all;
 use ocicore::{Class, Cx, ImageStore, MediaType, RawManifest, Repositories};
-use ociregistry::{AuthFiles, Credentials, HostOptions, Login, Registry};
+use ociregistry::{AuthFiles, Credentials, Error, HostOptions, Login, Registry};
 use registryd::{Access, Auth, Grant, Password, Secret, Server, User, storage::MemoryStorage};
 
 use crate::{
@@ -281,6 +281,27 @@ async fn identity_tokens_follow_no_redirect_elsewhere() {
     ");
 }
 
+/// Logging in would not help: it is not the registry that refuses.
+#[tokio::test]
+async fn what_a_storage_refuses_is_about_no_login() {
+    let storage = Fake::new(|_, _| Reply::error(403, "ExpiredToken", "too old")).await;
+    let target = format!("http://{}/x", storage.host);
+    let fake = Fake::new(move |request, _| {
+        if request.target.starts_with("/token") {
+            return Reply::new(200).body(r#"{"token": "t"}"#);
+        }
+        match request.header("authorization") {
+            Some(_) => Reply::new(307).header("location", &target),
+            None => Reply::new(401).header("www-authenticate", challenge(request)),
+        }
+    })
+    .await;
+    let error = pull(&store(&quick().build(), &fake)).await.unwrap_err();
+    let error = error.find::<Error>().unwrap();
+    assert_eq!(error.answer().map(ociregistry::Answer::status), Some(403));
+    assert_eq!(error.refused(), None);
+}
+
 #[tokio::test]
 async fn a_token_of_ones_own_is_sent_as_it_is() {
     let fake = tokens(300, |_| false).await;
@@ -327,7 +348,7 @@ async fn what_is_wrong_with_a_login_is_said() {
         };
         let registry = quick().credentials(&fake.host, login).build();
         let error = pull(&store(&registry, &fake)).await.unwrap_err();
-        let refused = error.find::<ociregistry::Error>().unwrap().refused();
+        let refused = error.find::<Error>().unwrap().refused();
         match what {
             _ if what.starts_with("nobody") => assert_eq!(refused, Some(&Login::Nobody)),
             "a password that is wrong" | "a token service that refuses" => {
@@ -371,7 +392,7 @@ async fn a_registry_with_tls_cannot_have_a_password_sent_in_the_clear() {
         .build();
     let store = registry.repository(&fresh(&host)).unwrap();
     let error = pull(&store).await.unwrap_err();
-    let error = error.find::<ociregistry::Error>().unwrap().to_string();
+    let error = error.find::<Error>().unwrap().to_string();
     assert!(
         error.ends_with("its token service `http://tokens.invalid/token` has no TLS"),
         "{error}"

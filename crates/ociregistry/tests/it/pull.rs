@@ -383,6 +383,10 @@ async fn what_a_tag_names_is_for_the_registry_to_say() {
     assert_eq!(home.requests()[2].body, new.bytes()[..]);
     assert_eq!(mirror.lines().len(), 1);
     assert_eq!(store.resolve(&cx, &name).await.unwrap(), *old.descriptor());
+    // It is not waited for again and again.
+    let asked = home.lines().len();
+    assert_eq!(store.resolve(&cx, &name).await.unwrap(), *old.descriptor());
+    assert_eq!(home.lines().len(), asked);
 }
 
 #[tokio::test]

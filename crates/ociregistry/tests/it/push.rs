@@ -201,6 +201,23 @@ async fn an_upload_that_was_forgotten_begins_anew() {
     }
 }
 
+/// Servers behind one name that do not know each other's uploads: what was sent before is no
+/// progress.
+#[tokio::test]
+async fn an_upload_that_is_forgotten_after_each_first_chunk_is_given_up() {
+    let forgetful = |request: &Request, _: usize, have: &mut Vec<u8>| {
+        (request.method == "PATCH" && !have.is_empty()).then(|| {
+            have.clear();
+            Reply::error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload")
+        })
+    };
+    let fake = Fake::new(chunked(forgetful)).await;
+    let (stored, lines) = push(&fake, &large(), Upload::Chunked(400_000)).await;
+    assert!(stored.is_err(), "{stored:?}");
+    let begun = lines.iter().filter(|line| *line == BEGIN);
+    assert_eq!(begun.count(), 3, "{lines:?}");
+}
+
 /// docker-registry answers so to who asks where an upload is of which a chunk was cut.
 #[tokio::test]
 async fn an_upload_that_cannot_go_on_begins_anew() {

@@ -11,7 +11,7 @@ pub struct ClientOptions {
     /// Attempts at what may work when tried again, the first one included; 5.
     pub attempts: u32,
     /// The longest first pause between two attempts, doubled each time up to 10 s; 250 ms. All pauses of
-    /// one file last 2 minutes at most.
+    /// one download last 2 minutes at most; it begins anew if the file has changed meanwhile.
     pub pause: Duration,
     /// How long no byte may move; 60 s.
     pub stall: Duration,
