@@ -124,10 +124,11 @@ impl Inner {
             payload: call.payload.clone(),
         };
         let mut incoming = self.wire.send(&outgoing).await?;
-        if incoming.status() == StatusCode::UNAUTHORIZED.as_u16()
-            && is_ours
-            && endpoint::is_same_origin(&incoming.url, call.endpoint.base())
-        {
+        // A storage to which it redirects knows no logins.
+        let is_theirs = |incoming: &Incoming| {
+            is_ours && endpoint::is_same_origin(&incoming.url, call.endpoint.base())
+        };
+        if incoming.status() == StatusCode::UNAUTHORIZED.as_u16() && is_theirs(&incoming) {
             let asked = (&incoming.url, incoming.headers());
             let better = authenticator.answer(cx, &self.wire, target, asked, sent.as_ref());
             if let Some(better) = better.await? {
@@ -135,10 +136,9 @@ impl Inner {
                 incoming = self.wire.send(&outgoing).await?;
             }
         }
-        // A storage to which it redirects knows no logins.
-        let is_theirs = is_ours && endpoint::is_same_origin(&incoming.url, call.endpoint.base());
+        let asks = is_theirs(&incoming);
         let answered = incoming.expect(call.expected).await;
-        let login = || is_theirs.then(|| authenticator.login(target)).flatten();
+        let login = || asks.then(|| authenticator.login(target)).flatten();
         answered.map_err(|error| error.with_login(call.host, login()))
     }
 }

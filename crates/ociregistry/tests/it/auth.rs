@@ -38,6 +38,15 @@ async fn tokens(expires_in: u64, refuse: impl Fn(usize) -> bool + Send + Sync + 
     .await
 }
 
+/// A registry that takes any password.
+async fn passwords() -> Fake {
+    Fake::new(|request, _| match request.header("authorization") {
+        Some(_) => index(),
+        None => Reply::new(401).header("www-authenticate", "Basic"),
+    })
+    .await
+}
+
 fn challenge(request: &Request) -> String {
     let host = request.header("host").unwrap();
     format!("Bearer realm=\"http://{host}/token\",service=\"s\",scope=\"repository:a/b:pull\"")
@@ -463,11 +472,7 @@ async fn files_and_helpers_log_in() {
         echo '{\"Username\":\"me\",\"Secret\":\"from-helper\"}'\n";
     fs::write(&helper, script).unwrap();
     fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
-    let fake = Fake::new(|request, _| match request.header("authorization") {
-        Some(_) => index(),
-        None => Reply::new(401).header("www-authenticate", "Basic"),
-    })
-    .await;
+    let fake = passwords().await;
     let file = directory.path().join("config.json");
     let pair = STANDARD.encode("me:from-file");
     let login = async |text: String| {
@@ -522,11 +527,7 @@ async fn a_store_of_passwords_comes_before_the_file_and_may_have_nothing() {
         "full",
         "#!/bin/sh\necho '{\"Username\":\"me\",\"Secret\":\"from-store\"}'\n",
     );
-    let fake = Fake::new(|request, _| match request.header("authorization") {
-        Some(_) => index(),
-        None => Reply::new(401).header("www-authenticate", "Basic"),
-    })
-    .await;
+    let fake = passwords().await;
     let file = directory.path().join("config.json");
     let pair = STANDARD.encode("me:from-file");
     for (name, password) in [("none", "from-file"), ("full", "from-store")] {

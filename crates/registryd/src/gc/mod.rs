@@ -11,7 +11,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use self::mark::Marked;
 pub use self::retention::Rule;
 use crate::{
     Result,
-    links::{Links, keys},
+    links::{Links, is_older, keys},
     routes::Chain,
     storage::{Storage, UploadId, Version, When},
 };
@@ -172,9 +172,7 @@ pub struct Report {
 pub async fn plan(cx: &Cx, storage: &Arc<dyn Storage>, options: &Options) -> Result<Plan> {
     let links = Links::offline(storage);
     let now = cx.now();
-    let old = |modified: SystemTime, limit: Duration| {
-        now.duration_since(modified).is_ok_and(|age| age > limit)
-    };
+    let old = |modified, limit| is_older(now, modified, limit);
     let mut plan = Plan {
         grace: options.grace,
         ..Plan::default()
@@ -377,10 +375,7 @@ async fn forget_upstream(
     marked: &Marked,
     grace: Duration,
 ) -> Result<()> {
-    let old = |modified: SystemTime| {
-        let age = cx.now().duration_since(modified);
-        age.is_ok_and(|age| age > grace)
-    };
+    let old = |modified| is_older(cx.now(), modified, grace);
     let named: HashSet<&Digest> = marked.blobs_of_manifests().collect();
     let mut expected = links.storage.list(&keys::all_expected(name), None);
     while let Some((key, meta)) = expected.try_next().await? {

@@ -429,8 +429,7 @@ impl Links {
             let Some(name) = keys::repository_of(&key) else {
                 continue;
             };
-            let age = cx.now().duration_since(meta.modified);
-            if !age.is_ok_and(|age| age > grace) || self.has_manifest(&name).await? {
+            if !is_older(cx.now(), meta.modified, grace) || self.has_manifest(&name).await? {
                 continue;
             }
             self.storage.delete(&key, When::Always).await?;
@@ -608,8 +607,7 @@ impl Links {
             };
             let meta = object.meta.clone();
             let bytes = object.read(LINK_LIMIT).await?;
-            let age = SystemTime::now().duration_since(meta.modified);
-            if !age.is_ok_and(|age| age > self.refresh) {
+            if !is_older(SystemTime::now(), meta.modified, self.refresh) {
                 return Ok(Some(bytes));
             }
             let unchanged = When::Unchanged(&meta.version);
@@ -655,6 +653,11 @@ pub(crate) fn blob_unknown(repository: &RepositoryPath, digest: &Digest) -> Erro
         repository: repository.to_string(),
         digest: (*digest).into(),
     }
+}
+
+/// Whether it is longer than `limit` since something was written; of the future is nothing old.
+pub(crate) fn is_older(now: SystemTime, written: SystemTime, limit: Duration) -> bool {
+    now.duration_since(written).is_ok_and(|age| age > limit)
 }
 
 fn size_of(link: &[u8]) -> Option<u64> {

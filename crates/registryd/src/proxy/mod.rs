@@ -124,24 +124,22 @@ impl Proxy {
         name: &RepositoryPath,
         namespace: Option<&str>,
     ) -> Result<Route> {
-        let prefix = namespace.filter(|host| *host != DEFAULT).map(prefix);
-        let Some(prefix) = prefix else {
+        let Some(host) = namespace.filter(|host| *host != DEFAULT) else {
             return Ok(Route {
                 local: name.clone(),
                 upstream: self.upstream(name)?,
             });
         };
-        let first = name.as_str().split_once('/').map(|(first, _)| first);
+        let prefix = prefix(host);
         let is_known = self.upstreams.contains_key(&prefix);
-        if first == Some(&prefix) && is_known {
-            return Ok(Route {
-                local: name.clone(),
-                upstream: self.upstream(name)?,
-            });
-        }
-        if first != Some(&prefix)
-            && let Ok(inside) = format!("{prefix}/{name}").parse()
-            && (is_known || links.exists(&inside).await?)
+        let first = name.as_str().split_once('/').map(|(first, _)| first);
+        let is_twice = first == Some(&prefix);
+        let inside = match is_twice {
+            true => Ok(name.clone()),
+            false => format!("{prefix}/{name}").parse(),
+        };
+        if let Ok(inside) = inside
+            && (is_known || !is_twice && links.exists(&inside).await?)
         {
             let upstream = self.upstream(&inside)?;
             return Ok(Route {
