@@ -237,12 +237,14 @@ impl Tree {
 
     /// The entry at `path`.
     pub fn get(&self, path: &EntryPath) -> Option<Entry> {
-        self.look(path, |item| item.entry.clone())
+        self.item(path).map(|item| item.entry)
     }
 
     /// As [`Tree::get`], with all that the tree knows of it.
     pub(crate) fn item(&self, path: &EntryPath) -> Option<Item> {
-        self.look(path, Item::clone)
+        let recent = self.recent.get(path).cloned();
+        // What is packed comes out as a copy already.
+        recent.or_else(|| self.packed.get(path))
     }
 
     /// Whether there is an entry at `path`.

@@ -15,6 +15,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::shown;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_buildset-registry");
+/// Serves a directory, and anybody may write.
+const OPEN: [&str; 6] = [
+    "serve",
+    "--storage",
+    "store",
+    "--listen",
+    "127.0.0.1:0",
+    "--anonymous-write",
+];
 const SETTINGS: &str = "
 registry:
   address: 127.0.0.1
@@ -280,15 +289,7 @@ fn the_command_line_of_zuul_registry_is_taken() {
 #[test]
 fn it_keeps_the_last_tags() {
     let directory = tempfile::tempdir().unwrap();
-    let serve = [
-        "serve",
-        "--storage",
-        "store",
-        "--listen",
-        "127.0.0.1:0",
-        "--anonymous-write",
-    ];
-    let server = Serving::start(directory.path(), &serve);
+    let server = Serving::start(directory.path(), &OPEN);
     for tag in ["change_1", "change_2", "v1", "change_3"] {
         assert_eq!(push_index(&server, tag), 201);
     }
@@ -316,15 +317,7 @@ fn it_keeps_the_last_tags() {
 fn it_refuses_images_in_part_when_told_so() {
     let directory = tempfile::tempdir().unwrap();
     for (complete, status) in [(&[][..], 201), (&["--complete"], 400)] {
-        let serve = [
-            "serve",
-            "--storage",
-            "store",
-            "--listen",
-            "127.0.0.1:0",
-            "--anonymous-write",
-        ];
-        let server = Serving::start(directory.path(), &[&serve[..], complete].concat());
+        let server = Serving::start(directory.path(), &[&OPEN[..], complete].concat());
         let descriptor = |content: &str| {
             let (digest, size) = (Digest::of(content.as_bytes()), content.len());
             format!(r#"{{"mediaType":"x/y","digest":"{digest}","size":{size}}}"#)
@@ -404,15 +397,7 @@ async fn it_serves_named_users_by_tls() {
 #[test]
 fn it_prunes_while_it_serves() {
     let directory = tempfile::tempdir().unwrap();
-    let serve = [
-        "serve",
-        "--storage",
-        "store",
-        "--listen",
-        "127.0.0.1:0",
-        "--anonymous-write",
-    ];
-    let server = Serving::start(directory.path(), &serve);
+    let server = Serving::start(directory.path(), &OPEN);
     assert_eq!(push_index(&server, "change_1"), 201);
     assert_eq!(push_index(&server, "v1"), 201);
     assert_eq!(server.stop(), Some(0));
@@ -437,7 +422,7 @@ fn it_prunes_while_it_serves() {
         "--tags",
         "change_*",
     ];
-    let server = Serving::start(directory.path(), &[&serve[..], &every].concat());
+    let server = Serving::start(directory.path(), &[&OPEN[..], &every].concat());
     while server.ask("GET /v2/a/manifests/change_1", "", "").0 == 200 {
         std::thread::yield_now();
     }

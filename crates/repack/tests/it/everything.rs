@@ -9,10 +9,11 @@ use repack::{
     Cx, Device, Entry, EntryPath, Error, Fault, Kind, Metadata, Mtime, Pattern, SizeLimits, Tree,
     dir::{self, Attributes},
     extract::{self, Devices, Durability, Owner, SpecialBits, Symlinks, Xattrs},
-    layer::{Compression, Deflated, Options},
+    layer::{Compression, Options},
 };
 
 use crate::{
+    properties::sinks,
     sinks::OF_ESTARGZ,
     support::{
         index_tar, path,
@@ -96,18 +97,6 @@ fn trees(metadata: impl Strategy<Value = Metadata>) -> impl Strategy<Value = Tre
         }
         tree
     })
-}
-
-fn sinks() -> Vec<Options> {
-    let with = |compression| Options::default().with_compression(compression);
-    vec![
-        with(Compression::None),
-        with(Compression::Gzip),
-        with(Compression::Gzip).with_deflated(Deflated::Recompress),
-        with(Compression::Estargz),
-        #[cfg(feature = "zstd")]
-        with(Compression::Zstd),
-    ]
 }
 
 fn differences(before: &Tree, after: &Tree) -> String {

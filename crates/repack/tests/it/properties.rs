@@ -92,7 +92,7 @@ fn zip(files: &BTreeMap<String, File>, links: &BTreeMap<String, String>) -> Vec<
 }
 
 /// All ways to write a layer.
-fn sinks() -> Vec<Options> {
+pub(crate) fn sinks() -> Vec<Options> {
     let with = |compression| Options::default().with_compression(compression);
     vec![
         with(Compression::None),
