@@ -35,8 +35,10 @@ pub(crate) struct Sample {
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     command: Vec<OsString>,
-    /// Outputs to be removed before each run.
-    outputs: Vec<OsString>,
+    /// What is removed before each run.
+    output: OsString,
+    /// Directory of many files that each run makes.
+    tree: Option<OsString>,
 }
 
 /// A contender with its samples.
@@ -60,7 +62,8 @@ impl Contender {
         Self {
             name,
             command,
-            outputs: vec![output.into()],
+            output: output.into(),
+            tree: None,
         }
     }
 
@@ -71,24 +74,35 @@ impl Contender {
         Self {
             name,
             command,
-            outputs: vec![output.into()],
+            output: output.into(),
+            tree: None,
         }
     }
 
-    /// With something else that is removed before each run, which is not measured.
-    pub(crate) fn clearing(mut self, output: &Path) -> Self {
-        self.outputs.push(output.into());
+    /// With a directory of many files, which is put aside before the next run instead of removed: for minutes after
+    /// many files were deleted, ext4 looks long for the inode of each new one.
+    pub(crate) fn tree(mut self, tree: &Path) -> Self {
+        self.tree = Some(tree.into());
         self
     }
 
     /// Runs it once.
     pub(crate) fn run(&self) -> Result<Sample> {
-        for output in self.outputs.iter().map(Path::new) {
-            if output.is_dir() {
-                fs::remove_dir_all(output)?;
-            } else if output.exists() {
-                fs::remove_file(output)?;
-            }
+        let output = Path::new(&self.output);
+        if output.is_dir() {
+            fs::remove_dir_all(output)?;
+        } else if output.exists() {
+            fs::remove_file(output)?;
+        }
+        if let Some(tree) = self
+            .tree
+            .as_ref()
+            .map(Path::new)
+            .filter(|tree| tree.exists())
+        {
+            let mut aside = (1_u32..).map(|n| tree.with_extension(n.to_string()));
+            let free = aside.find(|aside| !aside.exists());
+            fs::rename(tree, free.ok_or("too many runs")?)?;
         }
         let answer = tempfile::NamedTempFile::new()?;
         // What others wrote is not for this one to wait for.

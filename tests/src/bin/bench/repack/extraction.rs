@@ -1,6 +1,6 @@
 //! Layers to files, on the disk and in memory.
 
-use std::{env, fs, path::Path, process::Command};
+use std::{env, path::Path, process::Command};
 
 use super::{Bench, WORKER, race, wall};
 use crate::{
@@ -48,7 +48,7 @@ impl Bench {
                 layer.as_os_str(),
                 to.as_os_str(),
             ];
-            Contender::new(name, to, words)
+            Contender::new(name, Path::new(""), words).tree(to)
         };
         let (us, gnu, bundle) = (to.join("us"), to.join("gnu"), to.join("umoci"));
         let contenders = [
@@ -56,10 +56,11 @@ impl Bench {
             (
                 Contender::shell(
                     "GNU tar -xzf",
-                    &gnu,
+                    Path::new(""),
                     "mkdir \"$2\" && tar -xzf \"$1\" -C \"$2\"",
                     &[layer, &gnu],
-                ),
+                )
+                .tree(&gnu),
                 self.rounds,
             ),
             (
@@ -70,18 +71,15 @@ impl Bench {
             (
                 Contender::shell(
                     "umoci unpack",
-                    &bundle,
+                    Path::new(""),
                     "umoci unpack --image \"$1:bench\" \"$2\"",
                     &[image, &bundle],
-                ),
+                )
+                .tree(&bundle),
                 1,
             ),
         ];
-        let runs = race(place, &contenders)?;
-        for name in [us, gnu, bundle, to.join("crate")] {
-            fs::remove_dir_all(name)?;
-        }
-        Ok(runs)
+        race(place, &contenders)
     }
 
     /// An image with this one layer, for umoci.

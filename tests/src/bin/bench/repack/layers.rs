@@ -86,14 +86,14 @@ impl Bench {
                 &format!("{unpack} && tar -czf \"$2\" -C \"$3\" ."),
                 &[zip, &unzip, &tree],
             )
-            .clearing(&tree),
+            .tree(&tree),
             Contender::shell(
                 "unzip + tar + pigz",
                 &pigz,
                 &format!("{unpack} && tar -cf - -C \"$3\" . | pigz > \"$2\""),
                 &[zip, &pigz, &tree],
             )
-            .clearing(&tree),
+            .tree(&tree),
             Contender::shell(
                 "bsdtar -czf @zip",
                 &bsd,
