@@ -58,32 +58,30 @@ pub(crate) fn index_if(
     accept: impl FnOnce(&dyn ReadAt) -> Result<()>,
 ) -> Result<Tree> {
     let _span = tracing::debug_span!("index_tar").entered();
-    let unpacked = spool::unpacked(cx, source, limits)?;
-    accept(&*unpacked.source)?;
-    let size = unpacked.source.size().map_err(failed)?;
-    let mut indexing = Indexing {
-        archive: unpacked,
-        size,
-        at: 0,
-        global: Records::default(),
-        entries: 0,
-        unpacked: 0,
-        budget: Budget::new(limits),
-        limits,
-        tree: Tree::new(),
-    };
-    let task = cx.task("index", Some(size));
-    let mut reported = 0;
-    while indexing.next()? {
-        task.add(indexing.at - reported)?;
-        reported = indexing.at;
-    }
-    Ok(indexing.tree)
+    spool::unpacked(cx, source, limits, accept, |archive| {
+        let total = archive.is_whole().then(|| archive.size());
+        let task = cx.task("index", total);
+        let mut indexing = Indexing {
+            archive,
+            at: 0,
+            global: Records::default(),
+            entries: 0,
+            unpacked: 0,
+            budget: Budget::new(limits),
+            limits,
+            tree: Tree::new(),
+        };
+        let mut reported = 0;
+        while indexing.next()? {
+            task.add(indexing.at - reported)?;
+            reported = indexing.at;
+        }
+        Ok(indexing.tree)
+    })
 }
 
 struct Indexing<'a> {
     archive: Unpacked,
-    size: u64,
     at: u64,
     global: Records,
     entries: u64,
@@ -114,12 +112,11 @@ impl Indexing<'_> {
         loop {
             let start = self.at;
             let mut block = [0; 512];
-            if self.size - start < BLOCK {
+            if !self.archive.reaches(start + BLOCK) {
                 let what = format!("it ends at byte {start} without a block of zeros");
                 return Err(Error::archive("tar", start, what));
             }
             self.archive
-                .source
                 .read_exact_at(&mut block, start)
                 .map_err(failed)?;
             if block == [0; 512] {
@@ -199,7 +196,6 @@ impl Indexing<'_> {
         // No more than the limit.
         let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
         self.archive
-            .source
             .read_exact_at(&mut content, self.at)
             .map_err(failed)?;
         self.at = end;
@@ -325,11 +321,15 @@ impl Indexing<'_> {
     ) -> Result<Result<Content, Fault>> {
         let (content, data_end) = match sparse {
             None => {
+                let data_end = self.at.saturating_add(stored);
+                if !self.archive.reaches(data_end) {
+                    return Ok(Err(Fault::Truncated));
+                }
                 let content = self.archive.content(self.at, stored).map_err(failed)?;
-                (content, self.at.saturating_add(stored))
+                (content, data_end)
             }
             Some(described) => {
-                match sparse::content(described, &self.archive.source, self.at, stored) {
+                match sparse::content(described, &mut self.archive, self.at, stored) {
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                         return Ok(Err(Fault::Truncated));
                     }
@@ -355,11 +355,14 @@ impl Indexing<'_> {
     }
 
     /// Where the next header is, if all of the content is there.
-    fn end(&self, start: u64, size: u64) -> Option<u64> {
+    fn end(&mut self, start: u64, size: u64) -> Option<u64> {
         let end = start.checked_add(size)?;
         let next = end.checked_add(padding(size) as u64)?;
+        if self.archive.reaches(next) {
+            return Some(next);
+        }
         // A missing padding is noticed as a missing end.
-        (end <= self.size).then_some(next.min(self.size))
+        (end <= self.archive.size()).then_some(self.archive.size())
     }
 }
 

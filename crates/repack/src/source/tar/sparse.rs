@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 
 use tar::Header;
 
-use super::{BLOCK, LARGEST_EXTENSION, header::octal, pax::Records};
+use super::{BLOCK, LARGEST_EXTENSION, header::octal, pax::Records, spool::Unpacked};
 use crate::{Content, Fault, ReadAt};
 
 /// Numbers in a GNU header, and where they begin.
@@ -108,7 +108,7 @@ struct Part {
 /// them.
 pub(super) fn content(
     described: Described,
-    source: &Arc<dyn ReadAt>,
+    archive: &mut Unpacked,
     at: u64,
     stored: u64,
 ) -> io::Result<Result<(Content, u64, usize), Fault>> {
@@ -122,7 +122,7 @@ pub(super) fn content(
             let mut data = at;
             while is_extended {
                 let mut more = [0; 512];
-                source.read_exact_at(&mut more, data)?;
+                archive.read_exact_at(&mut more, data)?;
                 data += BLOCK;
                 if data - at > LARGEST_EXTENSION {
                     return Ok(Err(Fault::Sparse));
@@ -140,7 +140,7 @@ pub(super) fn content(
             let longest = stored.min(LARGEST_EXTENSION);
             // No more than the limit.
             let mut map = vec![0; usize::try_from(longest).unwrap_or(0)];
-            source.read_exact_at(&mut map, at)?;
+            archive.read_exact_at(&mut map, at)?;
             let Some((numbers, len)) = map_in_data(&map) else {
                 return Ok(Err(Fault::Sparse));
             };
@@ -153,7 +153,7 @@ pub(super) fn content(
     Ok(parts(&numbers, size, data, stored).map(|parts| {
         let kept = size_of_val(&*parts);
         let sparse = Sparse {
-            source: Arc::clone(source),
+            source: Arc::clone(archive.source()),
             size,
             parts,
         };

@@ -1,24 +1,42 @@
 //! Compressed archives are unpacked into a temporary file once, so that their entries can be read
-//! at any place.
+//! at any place; by another thread, while the first headers are read.
 
 mod gzip;
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
-    sync::Arc,
+    io::{self, BufRead, BufReader, Read},
+    mem, panic,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
 };
 
 use ocicore::{Cx, SizeLimits, Task};
 
-use crate::{Content, Error, ReadAt, Result};
+use crate::{Content, Error, ReadAt, Result, source::read_at::write_all_at};
 
 const PIECE: usize = 256 << 10;
 
-/// An archive that can be read at any place.
+/// An archive that can be read at any place. If it is compressed, some of it may still be on its way.
 pub(super) struct Unpacked {
-    pub(super) source: Arc<dyn ReadAt>,
+    source: Arc<dyn ReadAt>,
+    /// So many bytes are there.
+    size: u64,
+    /// Where the member begins that is on its way.
+    begun: u64,
     members: Members,
+    /// None if all is there.
+    more: Option<Receiver<More>>,
+}
+
+/// What is there since the last time.
+struct More {
+    size: u64,
+    begun: u64,
+    members: Vec<Member>,
 }
 
 /// The members of a gzip stream, so that a file that is one need not be compressed again.
@@ -40,9 +58,44 @@ struct Member {
 }
 
 impl Unpacked {
-    /// So many bytes at `at`, with the member that is just these.
-    pub(super) fn content(&self, at: u64, size: u64) -> io::Result<Content> {
+    /// Waits until there are so many bytes; false if there will never be.
+    pub(super) fn reaches(&mut self, size: u64) -> bool {
+        while self.size < size {
+            if !self.waited() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Fills `buffer` with what lies at `at`.
+    pub(super) fn read_exact_at(&mut self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        if !self.reaches(at.saturating_add(buffer.len() as u64)) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.source.read_exact_at(buffer, at)
+    }
+
+    /// Whether nothing is on its way.
+    pub(super) fn is_whole(&self) -> bool {
+        self.more.is_none()
+    }
+
+    /// So many bytes as are there; all of them, if it does not reach further.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What contents are read from.
+    pub(super) fn source(&self) -> &Arc<dyn ReadAt> {
+        &self.source
+    }
+
+    /// So many bytes at `at`, which are there, with the member that is just these.
+    pub(super) fn content(&mut self, at: u64, size: u64) -> io::Result<Content> {
         let content = Content::stored(Arc::clone(&self.source), at, size, None);
+        // That member may be on its way.
+        while self.begun == at && self.waited() {}
         let list = &self.members.list;
         let found = list
             .binary_search_by_key(&at, |member| member.start)
@@ -60,73 +113,134 @@ impl Unpacked {
         let deflated = Content::deflated(of, member.offset, member.compressed, size, crc);
         Ok(content.with_packed(deflated))
     }
+
+    /// False if all is there.
+    fn waited(&mut self) -> bool {
+        let Some(more) = self.more.as_ref().and_then(|more| more.recv().ok()) else {
+            return false;
+        };
+        (self.size, self.begun) = (more.size, more.begun);
+        self.members.list.extend(more.members);
+        true
+    }
 }
 
-/// The archive itself, or what it unpacks to.
-pub(super) fn unpacked(cx: &Cx, source: Arc<dyn ReadAt>, limits: &SizeLimits) -> Result<Unpacked> {
-    let plain = |source| Unpacked {
-        source,
-        members: Members::default(),
-    };
+/// Reads the archive itself, or what it unpacks to. What is wrong with the compression is said first, then what is against all
+/// that was unpacked, and then only what `read` has found in it.
+pub(super) fn unpacked<T>(
+    cx: &Cx,
+    source: Arc<dyn ReadAt>,
+    limits: &SizeLimits,
+    accept: impl FnOnce(&dyn ReadAt) -> Result<()>,
+    read: impl FnOnce(Unpacked) -> Result<T>,
+) -> Result<T> {
     let size = source.size().map_err(failed)?;
     let mut magic = [0; 4];
-    if size < 4 {
-        return Ok(plain(source));
+    if size >= 4 {
+        source.read_exact_at(&mut magic, 0).map_err(failed)?;
     }
-    source.read_exact_at(&mut magic, 0).map_err(failed)?;
     match magic {
         [0x1f, 0x8b, ..] => {
-            let mut spool = Spool::new(cx, "gzip", limits)?;
-            let list = gzip::unpack(&*source, size, &mut spool, limits)?;
-            Ok(Unpacked {
-                source: Arc::new(spool.finish()?),
-                members: Members {
-                    of: Some(source),
-                    list,
-                },
-            })
+            let of = Some(Arc::clone(&source));
+            let unpack = |mut spool: Spool| {
+                gzip::unpack(&*source, size, &mut spool, limits)?;
+                spool.finish()
+            };
+            spooled(cx, "gzip", of, limits, unpack, accept, read)
         }
         #[cfg(feature = "zstd")]
         [0x28, 0xb5, 0x2f, 0xfd] => {
-            let decoder = zstd::Decoder::with_buffer(Counted::new(&*source, 0, size));
-            let mut decoder = decoder.map_err(|error| Error::io("decompress", error))?;
-            // Frames that want more than 128 MiB of memory are refused.
-            decoder
-                .window_log_max(27)
-                .map_err(|error| Error::io("decompress", error))?;
-            let mut spool = Spool::new(cx, "zstd", limits)?;
-            spool.all(&mut decoder).map_err(|error| {
-                let at = decoder.get_ref().count;
-                error.within(at, format!("it is damaged before byte {at}"))
-            })?;
-            Ok(plain(Arc::new(spool.finish()?)))
+            let unpack = |mut spool: Spool| {
+                let decoder = zstd::Decoder::with_buffer(Counted::new(&*source, 0, size));
+                let mut decoder = decoder.map_err(|error| Error::io("decompress", error))?;
+                // Frames that want more than 128 MiB of memory are refused.
+                decoder
+                    .window_log_max(27)
+                    .map_err(|error| Error::io("decompress", error))?;
+                spool.all(&mut decoder).map_err(|error| {
+                    let at = decoder.get_ref().count;
+                    error.within(at, format!("it is damaged before byte {at}"))
+                })?;
+                spool.finish()
+            };
+            spooled(cx, "zstd", None, limits, unpack, accept, read)
         }
-        _ => Ok(plain(source)),
+        _ => {
+            accept(&*source)?;
+            read(Unpacked {
+                source,
+                size,
+                begun: size,
+                members: Members::default(),
+                more: None,
+            })
+        }
     }
+}
+
+/// Unpacks by one thread what this one reads.
+fn spooled<T>(
+    cx: &Cx,
+    format: &'static str,
+    of: Option<Arc<dyn ReadAt>>,
+    limits: &SizeLimits,
+    unpack: impl FnOnce(Spool) -> Result<()> + Send,
+    accept: impl FnOnce(&dyn ReadAt) -> Result<()>,
+    read: impl FnOnce(Unpacked) -> Result<T>,
+) -> Result<T> {
+    let (spool, more) = Spool::new(cx, format, limits)?;
+    let file = Arc::clone(&spool.to);
+    thread::scope(|scope| {
+        let unpacking = scope.spawn(|| unpack(spool));
+        let read = read(Unpacked {
+            source: Arc::<File>::clone(&file),
+            size: 0,
+            begun: 0,
+            members: Members {
+                of,
+                list: Vec::new(),
+            },
+            more: Some(more),
+        });
+        unpacking
+            .join()
+            .unwrap_or_else(|panic| panic::resume_unwind(panic))?;
+        accept(&*file)?;
+        read
+    })
 }
 
 /// The file that an archive is unpacked into.
 struct Spool {
-    to: File,
+    to: Arc<File>,
     format: &'static str,
     size: u64,
     limit: u64,
     task: Task,
     buffer: Vec<u8>,
+    /// Where the member begins that is on its way, and those that are new.
+    begun: u64,
+    members: Vec<Member>,
+    more: Sender<More>,
 }
 
 impl Spool {
-    fn new(cx: &Cx, format: &'static str, limits: &SizeLimits) -> Result<Self> {
+    fn new(cx: &Cx, format: &'static str, limits: &SizeLimits) -> Result<(Self, Receiver<More>)> {
         // Headers come on top of the content, three blocks for an entry at most in most archives.
         let headers = limits.entries().saturating_mul(3 * 512);
-        Ok(Self {
-            to: tempfile::tempfile().map_err(written)?,
+        let (more, receiver) = mpsc::channel();
+        let spool = Self {
+            to: Arc::new(tempfile::tempfile().map_err(written)?),
             format,
             size: 0,
             limit: limits.unpacked().saturating_add(headers),
             task: cx.task("unpack", None),
             buffer: vec![0; PIECE],
-        })
+            begun: 0,
+            members: Vec::new(),
+            more,
+        };
+        Ok((spool, receiver))
     }
 
     /// Appends all of this.
@@ -138,6 +252,7 @@ impl Spool {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.refused(error)),
             };
+            let at = self.size;
             self.size += n as u64;
             self.task.add(n as u64)?;
             if self.size > self.limit {
@@ -146,14 +261,25 @@ impl Spool {
                     limit: self.limit,
                 });
             }
-            self.to.write_all(&self.buffer[..n]).map_err(written)?;
+            write_all_at(&self.to, &self.buffer[..n], at).map_err(written)?;
+            self.tell();
         }
     }
 
+    /// Lets the reader go on.
+    fn tell(&mut self) {
+        let more = More {
+            size: self.size,
+            begun: self.begun,
+            members: mem::take(&mut self.members),
+        };
+        // It may have seen enough.
+        let _ = self.more.send(more);
+    }
+
     /// What was written after the end does not count.
-    fn finish(self) -> Result<File> {
-        self.to.set_len(self.size).map_err(written)?;
-        Ok(self.to)
+    fn finish(self) -> Result<()> {
+        self.to.set_len(self.size).map_err(written)
     }
 
     fn refused(&self, error: io::Error) -> Error {

@@ -7,19 +7,17 @@
 use std::{
     mem,
     num::NonZero,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
 use flate2::bufread::GzDecoder;
 use memchr::memmem;
 
-use super::{Counted, Member, Seek, SeekFrom, SizeLimits, Spool, Write, failed, written};
+use super::{Counted, Member, SizeLimits, Spool, failed, written};
 use crate::{
     ReadAt, Result,
+    source::read_at::write_all_at,
     write::splice::{FRAMING, START, Verifier},
 };
 
@@ -32,13 +30,13 @@ const WHOLE: usize = 8 << 20;
 /// What the members of a block may inflate to, all together.
 const BATCH: u64 = 64 << 20;
 
-/// Unpacks all of `source`, which is so large; where its members are.
+/// Unpacks all of `source`, which is so large.
 pub(super) fn unpack(
     source: &dyn ReadAt,
     size: u64,
     spool: &mut Spool,
     limits: &SizeLimits,
-) -> Result<Vec<Member>> {
+) -> Result<()> {
     let mut unpacking = Unpacking {
         source,
         size,
@@ -47,7 +45,6 @@ pub(super) fn unpack(
         block: Vec::new(),
         spool,
         most: limits.entries(),
-        list: Vec::new(),
     };
     let mut reader = Counted::new(source, 0, size);
     while unpacking.at < size {
@@ -59,7 +56,7 @@ pub(super) fn unpack(
         }
         unpacking.one(&mut reader)?;
     }
-    Ok(unpacking.list)
+    Ok(())
 }
 
 struct Unpacking<'a> {
@@ -72,9 +69,8 @@ struct Unpacking<'a> {
     /// Compressed bytes.
     block: Vec<u8>,
     spool: &'a mut Spool,
-    /// So many members are remembered.
+    /// So many more members are remembered.
     most: u64,
-    list: Vec<Member>,
 }
 
 /// What may be a member.
@@ -92,10 +88,6 @@ impl Unpacking<'_> {
     /// Any member, piece by piece.
     fn one(&mut self, reader: &mut Counted<'_>) -> Result<()> {
         let start = self.spool.size;
-        self.spool
-            .to
-            .seek(SeekFrom::Start(start))
-            .map_err(written)?;
         // It reads its header at once.
         let mut decoder = GzDecoder::new(&mut *reader);
         let offset = decoder.get_ref().count;
@@ -106,6 +98,7 @@ impl Unpacking<'_> {
         let compressed = (reader.count - offset).saturating_sub(TRAILER);
         self.at = reader.count;
         self.found(start, offset, compressed);
+        self.spool.tell();
         Ok(())
     }
 
@@ -141,6 +134,7 @@ impl Unpacking<'_> {
             self.found(base + candidate.start, offset, compressed as u64);
         }
         self.spool.task.add(self.spool.size - base)?;
+        self.spool.tell();
         if sound < candidates.len() || sound == 0 {
             self.slow = at + len;
         }
@@ -151,9 +145,11 @@ impl Unpacking<'_> {
     /// A member, which began so in the unpacked archive and ends where this ends now.
     fn found(&mut self, start: u64, offset: u64, compressed: u64) {
         let size = self.spool.size - start;
+        self.spool.begun = self.spool.size;
         // Tiny members may be more than anybody has memory for, and are worth nothing.
-        if size > 0 && (self.list.len() as u64) < self.most {
-            self.list.push(Member {
+        if size > 0 && self.most > 0 {
+            self.most -= 1;
+            self.spool.members.push(Member {
                 start,
                 size,
                 offset,
@@ -199,7 +195,6 @@ fn inflate(block: &[u8], candidates: &[Candidate], spool: &Spool) -> Result<usiz
     let base = spool.size;
     let next = AtomicUsize::new(0);
     let sound = AtomicUsize::new(candidates.len());
-    let to = Mutex::new(&spool.to);
     let work = || -> std::io::Result<()> {
         let mut verifier = Verifier::new();
         let mut raw = Vec::new();
@@ -216,10 +211,7 @@ fn inflate(block: &[u8], candidates: &[Candidate], spool: &Spool) -> Result<usiz
             }
             let raw = &mut raw[..candidate.len];
             if verifier.inflate(&block[candidate.from..candidate.to], raw) {
-                // The kernel, too, lets only one write to a file at a time.
-                let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
-                to.seek(SeekFrom::Start(base + candidate.start))?;
-                to.write_all(raw)?;
+                write_all_at(&spool.to, raw, base + candidate.start)?;
             } else {
                 sound.fetch_min(at, Ordering::Relaxed);
             }
@@ -289,10 +281,19 @@ mod tests {
 
     fn all_of(archive: &[u8]) -> Result<(Vec<u8>, Vec<Member>)> {
         let source: Arc<dyn ReadAt> = Arc::new(Bytes::copy_from_slice(archive));
-        let unpacked = unpacked(&Cx::default(), source, &SizeLimits::default())?;
-        let mut raw = vec![0; usize::try_from(unpacked.source.size().unwrap()).unwrap()];
-        unpacked.source.read_exact_at(&mut raw, 0).unwrap();
-        Ok((raw, unpacked.members.list))
+        let (cx, limits) = (Cx::default(), SizeLimits::default());
+        unpacked(
+            &cx,
+            source,
+            &limits,
+            |_| Ok(()),
+            |mut unpacked| {
+                while unpacked.waited() {}
+                let mut raw = vec![0; usize::try_from(unpacked.size()).unwrap()];
+                unpacked.read_exact_at(&mut raw, 0).unwrap();
+                Ok((raw, unpacked.members.list))
+            },
+        )
     }
 
     #[test]
