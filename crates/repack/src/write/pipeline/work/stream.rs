@@ -1,6 +1,6 @@
 //! A deflate stream of any size, copied piece by piece.
 
-use std::io;
+use std::{io, mem};
 
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Crc;
@@ -54,7 +54,7 @@ pub(super) fn splice(file: &File, out: &Out<'_>) -> Result<()> {
         if is_end || made == raw.len() {
             raw.truncate(made);
             sum.update(&raw);
-            out.send(raw, Buffer::default(), Vec::new())?;
+            out.send(raw, packed.done(), Vec::new())?;
             made = 0;
             if is_end {
                 break;
@@ -67,14 +67,17 @@ pub(super) fn splice(file: &File, out: &Out<'_>) -> Result<()> {
         return Err(fault(file));
     }
     packed.send()?;
+    out.send(Buffer::default(), packed.done(), Vec::new())?;
     let trailer = trailer(crc, size).to_vec();
     out.send(Buffer::default(), trailer.into(), Vec::new())
 }
 
-/// The compressed bytes, which are sent as they are once they were inflated.
+/// The compressed bytes, which are sent as they are once they were inflated, with what was inflated if that comes soon.
 struct Input<'a> {
     file: &'a File,
     out: &'a Out<'a>,
+    /// A piece that is inflated, and not sent.
+    before: Buffer,
     piece: Buffer,
     /// What of the piece is inflated.
     used: usize,
@@ -88,6 +91,7 @@ impl<'a> Input<'a> {
         Ok(Self {
             file,
             out,
+            before: Buffer::default(),
             piece: START.to_vec().into(),
             used: START.len(),
             at: 0,
@@ -116,9 +120,17 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
+    /// What is inflated and not sent.
+    fn done(&mut self) -> Buffer {
+        mem::take(&mut self.before)
+    }
+
     fn send(&mut self) -> Result<()> {
-        let piece = std::mem::take(&mut self.piece);
-        self.out.send(Buffer::default(), piece, Vec::new())
+        let before = mem::replace(&mut self.before, mem::take(&mut self.piece));
+        if before.is_empty() {
+            return Ok(());
+        }
+        self.out.send(Buffer::default(), before, Vec::new())
     }
 }
 
