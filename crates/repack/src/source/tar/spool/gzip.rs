@@ -27,6 +27,8 @@ const TRAILER: u64 = 8;
 const BLOCK: u64 = 8 << 20;
 /// Largest member that is inflated at once.
 const WHOLE: usize = 8 << 20;
+/// Bytes of members that are written at once: only one thread can write to a file at a time.
+const RUN: u64 = 1 << 20;
 /// What the members of a block may inflate to, all together.
 const BATCH: u64 = 64 << 20;
 
@@ -192,34 +194,41 @@ fn candidates(block: &[u8], is_end: bool, room: u64) -> Vec<Candidate> {
 /// Inflates them to where they belong in the spool; how many of them are sound, up to the first
 /// that is not.
 fn inflate(block: &[u8], candidates: &[Candidate], spool: &Spool) -> Result<usize> {
-    let base = spool.size;
+    let mut runs = Vec::new();
+    let mut first = 0;
+    for run in candidates.chunk_by(|one, next| one.start / RUN == next.start / RUN) {
+        runs.push((first, run));
+        first += run.len();
+    }
     let next = AtomicUsize::new(0);
     let sound = AtomicUsize::new(candidates.len());
     let work = || -> std::io::Result<()> {
         let mut verifier = Verifier::new();
         let mut raw = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(candidate) = candidates.get(at) else {
-                return Ok(());
-            };
-            if at > sound.load(Ordering::Relaxed) {
-                return Ok(());
+        while let Some(&(first, run)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if first > sound.load(Ordering::Relaxed) {
+                break;
             }
-            if raw.len() < candidate.len {
-                raw.resize(candidate.len, 0);
+            let mut len = 0;
+            for (at, candidate) in (first..).zip(run) {
+                let end = len + candidate.len;
+                if raw.len() < end {
+                    raw.resize(end, 0);
+                }
+                let member = &block[candidate.from..candidate.to];
+                if !verifier.inflate(member, &mut raw[len..end]) {
+                    sound.fetch_min(at, Ordering::Relaxed);
+                    break;
+                }
+                len = end;
             }
-            let raw = &mut raw[..candidate.len];
-            if verifier.inflate(&block[candidate.from..candidate.to], raw) {
-                write_all_at(&spool.to, raw, base + candidate.start)?;
-            } else {
-                sound.fetch_min(at, Ordering::Relaxed);
-            }
+            write_all_at(&spool.to, &raw[..len], spool.size + run[0].start)?;
         }
+        Ok(())
     };
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
-        let others = threads.min(candidates.len()).saturating_sub(1);
+        let others = threads.min(runs.len()).saturating_sub(1);
         let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
         let mut result = work();
         for other in others {
