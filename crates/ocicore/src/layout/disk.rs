@@ -89,8 +89,14 @@ pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<
         .set_permissions(fs::Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;
     let directory = directory_of(path);
-    fs::create_dir_all(directory)?;
-    file.persist(path).map_err(|error| error.error)?;
+    let persisted = match file.persist(path) {
+        Err(error) if error.error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(directory)?;
+            error.file.persist(path)
+        }
+        persisted => persisted,
+    };
+    persisted.map_err(|error| error.error)?;
     File::open(directory)?.sync_all()
 }
 

@@ -29,6 +29,9 @@ pub(crate) use disk::{directory_of, persist};
 /// Annotation of a root's name (image-spec annotations.md).
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// Bytes of content that is kept in memory until all of it is there.
+const SMALL: u64 = 128 << 10;
+
 /// An OCI image layout on disk (image-spec image-layout.md).
 ///
 /// Content is written to a temporary file, synced and renamed; `index.json` is replaced as a whole
@@ -344,6 +347,15 @@ impl ImageSink for Layout {
         }
         let content = match blob.file() {
             Some(file) => Content::File(file.to_owned()),
+            None if descriptor.size() <= SMALL => {
+                let stream = blob.open(0..descriptor.size());
+                let arrived = cx.or_cancelled(arrived(stream, descriptor.size()));
+                Content::Stream(
+                    arrived
+                        .await
+                        .map_err(|error| error.blamed_on(blob.origin()))?,
+                )
+            }
             None => Content::Stream(blob.open(0..descriptor.size())),
         };
         let layout = self.clone();
@@ -405,6 +417,20 @@ impl ImageSink for Layout {
         let (layout, name) = (self.clone(), name.clone());
         cx.blocking(move |cx| layout.delete_name(&cx, &name)).await
     }
+}
+
+/// All of what is small, so that no thread waits for it; no more than tells that it is too long.
+async fn arrived(mut stream: BoxStream<Bytes>, size: u64) -> Result<BoxStream<Bytes>> {
+    let (mut parts, mut len) = (Vec::new(), 0);
+    while len <= size
+        && let Some(part) = stream.try_next().await?
+    {
+        len += part.len() as u64;
+        if !part.is_empty() {
+            parts.push(Ok(part));
+        }
+    }
+    Ok(stream::iter(parts).boxed())
 }
 
 enum Content {
@@ -530,6 +556,46 @@ mod tests {
         Layout::open_or_create(directory.path()).unwrap();
         assert!(alive.path().exists());
         assert!(!dead.exists());
+    }
+
+    /// A blob that says a size, and never ends.
+    #[derive(Debug)]
+    struct Endless(Descriptor);
+
+    #[deny(clippy::missing_trait_methods)]
+    impl Blob for Endless {
+        fn descriptor(&self) -> &Descriptor {
+            &self.0
+        }
+
+        fn open(&self, _: Range<u64>) -> BoxStream<Bytes> {
+            let parts = [Bytes::new(), Bytes::from_static(&[0; 1000])];
+            stream::iter(parts).cycle().map(Ok).boxed()
+        }
+
+        fn origin(&self) -> Option<&crate::Repository> {
+            None
+        }
+
+        fn file(&self) -> Option<&Path> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn content_without_an_end_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::open_or_create(directory.path()).unwrap();
+        for size in [1, 1000, 2500, SMALL, SMALL + 1] {
+            let digest = Digest::of(&vec![0; usize::try_from(size).unwrap()]);
+            let blob = Endless(Descriptor::new(MediaType::OCI_LAYER_GZIP, digest, size));
+            let put = layout.put_blob(&Cx::default(), &blob).await;
+            let expected = format!("its descriptor says {size}");
+            let error = put.unwrap_err().to_string();
+            assert!(error.contains(&expected), "{error}");
+        }
+        let blobs = fs::read_dir(directory.path().join("blobs/sha256")).unwrap();
+        assert_eq!(blobs.count(), 0);
     }
 
     #[tokio::test(flavor = "multi_thread")]
