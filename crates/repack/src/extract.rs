@@ -65,7 +65,7 @@ pub fn extract(cx: &Cx, tree: &Tree, options: &Options, to: impl AsRef<Path>) ->
     if options.durability == Durability::FileSystem {
         sync(&root).map_err(Error::file("synchronize", to))?;
     }
-    staging.rename(to, options.existing)
+    staging.rename(to, options)
 }
 
 /// What can be refused without touching the disk.

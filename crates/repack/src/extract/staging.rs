@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::Existing;
+use super::{Durability, Existing, Options};
 use crate::{Error, Result};
 
 /// A directory beside the destination, deleted unless it is renamed.
@@ -39,13 +39,13 @@ impl Staging {
         })
     }
 
-    pub(super) fn rename(self, to: &Path, existing: Existing) -> Result<()> {
+    pub(super) fn rename(self, to: &Path, options: &Options) -> Result<()> {
         // The usual mode of a directory; whoever wants another lists it in a tree around.
         fs::set_permissions(&self.path, fs::Permissions::from_mode(0o755))
             .map_err(Error::file("write", &self.path))?;
         let failed = |error: Errno| Error::file("rename to", to)(error.into());
         let (from, there) = (&self.path, to.symlink_metadata().is_ok());
-        if there && existing == Existing::Replaced {
+        if there && options.existing == Existing::Replaced {
             rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).map_err(failed)?;
             // What was there is now in the place of the staging directory, and goes with it.
         } else {
@@ -57,6 +57,9 @@ impl Staging {
                 }
                 other => other.map_err(failed)?,
             }
+        }
+        if options.durability == Durability::None {
+            return Ok(());
         }
         let parent = fs::File::open(&self.parent).map_err(Error::file("open", &self.parent))?;
         parent

@@ -5,6 +5,7 @@
 mod advisories;
 mod declared;
 mod dirs;
+mod durability;
 mod edits;
 mod errors;
 mod estargz;
