@@ -30,10 +30,11 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::NotDirectory`] if an entry lies under something that is not a directory, or is
-    /// a symbolic link, below; [`Error::Path`] if a whiteout hides no possible name.
+    /// a symbolic link, below; [`Error::Path`] if a whiteout hides no possible name. Where these are of
+    /// an archive, [`Error::Entry`] with the place in it.
     pub fn apply_layer(&mut self, layer: Self) -> Result<()> {
         let mut hidden = BTreeSet::new();
-        for (path, _) in &layer {
+        for (path, item) in layer.items(Bound::Unbounded) {
             let name = path.file_name();
             if name == OPAQUE {
                 match path.parent() {
@@ -41,11 +42,7 @@ impl Tree {
                     None => hidden.extend(self.iter().map(|(path, _)| path)),
                 }
             } else if name.starts_with(WHITEOUT) && !name.starts_with(RESERVED) {
-                let name = EntryPath::parse(&name[WHITEOUT.len()..])?;
-                let path = match path.parent() {
-                    Some(directory) => directory.join(&name)?,
-                    None => name,
-                };
+                let path = hidden_by(&path).map_err(|error| placed(error, &path, item.offset()))?;
                 hidden.extend(self.with_all_under([path]));
             }
         }
@@ -66,10 +63,16 @@ impl Tree {
                     }
                     // Whoever wrote the layer may have meant the directory behind the link.
                     (Kind::Symlink(_), Kind::Dir) if item.implied => {
-                        return Err(Error::NotDirectory {
-                            ancestor: path.clone(),
-                            path,
-                        });
+                        let mut after = layer.items(Bound::Excluded(&path));
+                        // It is there for what is in it only.
+                        let (entry, item) = after
+                            .find(|(_, item)| !item.implied)
+                            .unwrap_or_else(|| (path.clone(), item));
+                        let error = Error::NotDirectory {
+                            path: entry.clone(),
+                            ancestor: path,
+                        };
+                        return Err(placed(error, &entry, item.offset()));
                     }
                     _ => {
                         let replaced = self.with_all_under([path.clone()]);
@@ -77,9 +80,28 @@ impl Tree {
                     }
                 }
             }
-            self.put(path, item)?;
+            let offset = item.offset();
+            let put = self.put(path.clone(), item);
+            put.map_err(|error| placed(error, &path, offset))?;
         }
         Ok(())
+    }
+}
+
+/// What a whiteout hides.
+fn hidden_by(whiteout: &EntryPath) -> Result<EntryPath> {
+    let name = EntryPath::parse(&whiteout.file_name()[WHITEOUT.len()..])?;
+    match whiteout.parent() {
+        Some(directory) => directory.join(&name),
+        None => Ok(name),
+    }
+}
+
+/// With its place in the archive, if the entry is from one.
+fn placed(error: Error, path: &EntryPath, offset: Option<u64>) -> Error {
+    match offset {
+        Some(offset) => error.at(path.as_bytes(), offset),
+        None => error,
     }
 }
 

@@ -10,7 +10,7 @@ use repack::{
 use tar::{EntryType, Header};
 
 use crate::support::{
-    gunzip, gzip, index_tar, index_zip, path,
+    chain, gunzip, gzip, index_tar, index_zip, path,
     tar::{build, file, link, member, pax},
     write,
     zip::{self, Member},
@@ -230,4 +230,19 @@ fn bytes_before_a_zip_move_all_of_it() {
     ] {
         assert!(index_zip(bad).is_err());
     }
+}
+
+#[test]
+fn what_cannot_be_stacked_has_its_place() {
+    let link = link("lib", EntryType::Symlink, "/usr/lib");
+    let below = index_tar(build(&[link])).unwrap();
+    let mut messages = Vec::new();
+    for name in ["lib/x", "lib/d/x", ".wh...", "a/.wh.."] {
+        let layer = index_tar(build(&[file("a/1", b"x"), file(name, b"x")])).unwrap();
+        let error = below.clone().apply_layer(layer).unwrap_err();
+        // Content comes after a header; the first member takes two blocks.
+        assert_eq!(error.offset(), Some(3 * 512), "{error}");
+        messages.push(chain(&error));
+    }
+    insta::assert_snapshot!(messages.join("\n"));
 }
