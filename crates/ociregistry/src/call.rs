@@ -136,9 +136,9 @@ impl Inner {
                 incoming = self.wire.send(&outgoing).await?;
             }
         }
-        let asks = is_theirs(&incoming);
+        let by_registry = is_theirs(&incoming);
         let answered = incoming.expect(call.expected).await;
-        let login = || asks.then(|| authenticator.login(target)).flatten();
+        let login = || by_registry.then(|| authenticator.login(target)).flatten();
         answered.map_err(|error| error.with_login(call.host, login()))
     }
 }

@@ -63,16 +63,16 @@ impl Tree {
                     }
                     // Whoever wrote the layer may have meant the directory behind the link.
                     (Kind::Symlink(_), Kind::Dir) if item.implied => {
-                        let mut after = layer.items(Bound::Excluded(&path));
-                        // It is there for what is in it only.
-                        let (entry, item) = after
-                            .find(|(_, item)| !item.implied)
-                            .unwrap_or_else(|| (path.clone(), item));
+                        // The directory is there for what is in it only.
+                        let mut within = layer.under(&path).map(|(entry, _)| entry);
+                        let entry = within
+                            .find(|entry| !layer.is_implied(entry))
+                            .unwrap_or_else(|| path.clone());
                         let error = Error::NotDirectory {
                             path: entry.clone(),
-                            ancestor: path,
+                            ancestor: path.clone(),
                         };
-                        return Err(placed(error, &entry, item.offset()));
+                        return Err(placed(error, &entry, layer.offset(&entry)));
                     }
                     _ => {
                         let replaced = self.with_all_under([path.clone()]);
@@ -80,9 +80,8 @@ impl Tree {
                     }
                 }
             }
-            let offset = item.offset();
-            let put = self.put(path.clone(), item);
-            put.map_err(|error| placed(error, &path, offset))?;
+            // All above it was put before.
+            self.put(path, item)?;
         }
         Ok(())
     }

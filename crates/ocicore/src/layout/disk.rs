@@ -89,6 +89,7 @@ pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<
         .set_permissions(fs::Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;
     let directory = directory_of(path);
+    // It is missing at the first blob only.
     let persisted = match file.persist(path) {
         Err(error) if error.error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(directory)?;

@@ -655,7 +655,7 @@ pub(crate) fn blob_unknown(repository: &RepositoryPath, digest: &Digest) -> Erro
     }
 }
 
-/// Whether it is longer than `limit` since something was written; of the future is nothing old.
+/// Whether it is longer than `limit` since something was written; what is from the future is not old.
 pub(crate) fn is_older(now: SystemTime, written: SystemTime, limit: Duration) -> bool {
     now.duration_since(written).is_ok_and(|age| age > limit)
 }

@@ -30,7 +30,7 @@ const LARGEST_EXTENSION: u64 = 1 << 20;
 const LONGEST_TARGET: usize = 4095;
 
 /// Indexes a tar file, which may be compressed by gzip or Zstandard (feature `zstd`): then it is unpacked into a
-/// temporary file first.
+/// temporary file.
 ///
 /// # Errors
 /// As [`index`], and [`Error::File`] if it cannot be opened.
@@ -112,7 +112,7 @@ impl Indexing<'_> {
         loop {
             let start = self.at;
             let mut block = [0; 512];
-            if !self.archive.reaches(start + BLOCK) {
+            if !self.archive.reaches(start.saturating_add(BLOCK)) {
                 let what = format!("it ends at byte {start} without a block of zeros");
                 return Err(Error::archive("tar", start, what));
             }

@@ -57,8 +57,10 @@ fn what_becomes_visible_is_on_the_disk() {
         return write_all(&tree, Path::new(&into));
     }
     let Some(strace) = peer("STRACE") else { return };
-    let outer = tempfile::tempdir().unwrap();
-    let (into, trace) = (outer.path().join("into"), outer.path().join("trace"));
+    let temporary = tempfile::tempdir().unwrap();
+    // Paths come resolved.
+    let outer = temporary.path().canonicalize().unwrap();
+    let (into, trace) = (outer.join("into"), outer.join("trace"));
     for name in ["none", "files", "system", "layer"] {
         fs::create_dir_all(into.join(name)).unwrap();
     }
@@ -90,6 +92,8 @@ fn what_becomes_visible_is_on_the_disk() {
         before.is_empty() && after.is_empty(),
         "{before:?} {after:?}"
     );
+    let root = into.join("none/root").display().to_string();
+    assert!(calls.iter().any(|call| call.contains(&root)), "{calls:?}");
 
     let (before, after, directory) = of("system");
     let [synced] = &before[..] else {

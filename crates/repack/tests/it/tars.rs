@@ -238,7 +238,8 @@ fn what_cannot_be_stacked_has_its_place() {
     let below = index_tar(build(&[link])).unwrap();
     let mut messages = Vec::new();
     for name in ["lib/x", "lib/d/x", ".wh...", "a/.wh.."] {
-        let layer = index_tar(build(&[file("a/1", b"x"), file(name, b"x")])).unwrap();
+        let members = [file("a/1", b"x"), file(name, b"x"), file("lib-x", b"x")];
+        let layer = index_tar(build(&members)).unwrap();
         let error = below.clone().apply_layer(layer).unwrap_err();
         // Content comes after a header; the first member takes two blocks.
         assert_eq!(error.offset(), Some(3 * 512), "{error}");

@@ -1,5 +1,5 @@
 //! Compressed archives are unpacked into a temporary file once, so that their entries can be read
-//! at any place; by another thread, while the first headers are read.
+//! at any place; by another thread, while headers are read already.
 
 mod gzip;
 
@@ -9,7 +9,7 @@ use std::{
     mem, panic,
     sync::{
         Arc,
-        mpsc::{self, Receiver, Sender},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
 };
@@ -19,6 +19,8 @@ use ocicore::{Cx, SizeLimits, Task};
 use crate::{Content, Error, ReadAt, Result, source::read_at::write_all_at};
 
 const PIECE: usize = 256 << 10;
+/// How often the reader is told of more before it takes notice.
+const UNREAD: usize = 256;
 
 /// An archive that can be read at any place. If it is compressed, some of it may still be on its way.
 pub(super) struct Unpacked {
@@ -94,8 +96,8 @@ impl Unpacked {
     /// So many bytes at `at`, which are there, with the member that is just these.
     pub(super) fn content(&mut self, at: u64, size: u64) -> io::Result<Content> {
         let content = Content::stored(Arc::clone(&self.source), at, size, None);
-        // That member may be on its way.
-        while self.begun == at && self.waited() {}
+        // That member may be on its way; if there is more of it than that, it is another.
+        while self.begun == at && self.size <= at + size && self.waited() {}
         let list = &self.members.list;
         let found = list
             .binary_search_by_key(&at, |member| member.start)
@@ -117,6 +119,7 @@ impl Unpacked {
     /// False if all is there.
     fn waited(&mut self) -> bool {
         let Some(more) = self.more.as_ref().and_then(|more| more.recv().ok()) else {
+            self.more = None;
             return false;
         };
         (self.size, self.begun) = (more.size, more.begun);
@@ -125,8 +128,8 @@ impl Unpacked {
     }
 }
 
-/// Reads the archive itself, or what it unpacks to. What is wrong with the compression is said first, then what is against all
-/// that was unpacked, and then only what `read` has found in it.
+/// Reads the archive itself, or what it unpacks to. What is wrong with the compression is said first, then what is against
+/// all that was unpacked, and then only what `read` has found in it.
 pub(super) fn unpacked<T>(
     cx: &Cx,
     source: Arc<dyn ReadAt>,
@@ -221,14 +224,14 @@ struct Spool {
     /// Where the member begins that is on its way, and those that are new.
     begun: u64,
     members: Vec<Member>,
-    more: Sender<More>,
+    more: SyncSender<More>,
 }
 
 impl Spool {
     fn new(cx: &Cx, format: &'static str, limits: &SizeLimits) -> Result<(Self, Receiver<More>)> {
         // Headers come on top of the content, three blocks for an entry at most in most archives.
         let headers = limits.entries().saturating_mul(3 * 512);
-        let (more, receiver) = mpsc::channel();
+        let (more, receiver) = sync_channel(UNREAD);
         let spool = Self {
             to: Arc::new(tempfile::tempfile().map_err(written)?),
             format,

@@ -1,6 +1,10 @@
 //! Layers to files, on the disk and in memory.
 
-use std::{env, path::Path, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::{Bench, WORKER, race, wall};
 use crate::{
@@ -40,6 +44,11 @@ impl Bench {
     /// Us, GNU tar, the tar crate and umoci, none of which synchronizes what it wrote.
     fn extract(&self, place: &str, layer: &Path, image: &Path, to: &Path) -> Result<Vec<Measured>> {
         let this = env::current_exe()?;
+        // Memory is wanted for others, and deleting costs nothing there.
+        let removed = |tree: &Path| match to.starts_with(TMPFS) {
+            true => tree.to_owned(),
+            false => PathBuf::new(),
+        };
         let worker = |name, what: &str, to: &Path| {
             let words = [
                 this.as_os_str(),
@@ -48,7 +57,7 @@ impl Bench {
                 layer.as_os_str(),
                 to.as_os_str(),
             ];
-            Contender::new(name, Path::new(""), words).tree(to)
+            Contender::new(name, &removed(to), words).tree(to)
         };
         let (us, gnu, bundle) = (to.join("us"), to.join("gnu"), to.join("umoci"));
         let contenders = [
@@ -56,7 +65,7 @@ impl Bench {
             (
                 Contender::shell(
                     "GNU tar -xzf",
-                    Path::new(""),
+                    &removed(&gnu),
                     "mkdir \"$2\" && tar -xzf \"$1\" -C \"$2\"",
                     &[layer, &gnu],
                 )
@@ -71,7 +80,7 @@ impl Bench {
             (
                 Contender::shell(
                     "umoci unpack",
-                    Path::new(""),
+                    &removed(&bundle),
                     "umoci unpack --image \"$1:bench\" \"$2\"",
                     &[image, &bundle],
                 )
@@ -83,7 +92,7 @@ impl Bench {
     }
 
     /// An image with this one layer, for umoci.
-    fn image(&self, layer: &Path) -> Result<std::path::PathBuf> {
+    fn image(&self, layer: &Path) -> Result<PathBuf> {
         let image = self.work.join("image");
         let line = "umoci init --layout \"$2\" && umoci new --image \"$2:bench\" && \
              gzip -dc \"$1\" > \"$2.tar\" && umoci raw add-layer --image \"$2:bench\" \"$2.tar\" && \

@@ -27,7 +27,7 @@ const TRAILER: u64 = 8;
 const BLOCK: u64 = 8 << 20;
 /// Largest member that is inflated at once.
 const WHOLE: usize = 8 << 20;
-/// Bytes of members that are written at once: only one thread can write to a file at a time.
+/// About so many bytes of members are written at once: only one thread can write to a file at a time.
 const RUN: u64 = 1 << 20;
 /// What the members of a block may inflate to, all together.
 const BATCH: u64 = 64 << 20;
@@ -100,7 +100,10 @@ impl Unpacking<'_> {
         let compressed = (reader.count - offset).saturating_sub(TRAILER);
         self.at = reader.count;
         self.found(start, offset, compressed);
-        self.spool.tell();
+        // Of nothing there is nothing to tell.
+        if self.spool.size > start {
+            self.spool.tell();
+        }
         Ok(())
     }
 

@@ -54,7 +54,7 @@ pub(super) fn splice(file: &File, out: &Out<'_>) -> Result<()> {
         if is_end || made == raw.len() {
             raw.truncate(made);
             sum.update(&raw);
-            out.send(raw, packed.done(), Vec::new())?;
+            out.send(raw, mem::take(&mut packed.before), Vec::new())?;
             made = 0;
             if is_end {
                 break;
@@ -66,8 +66,7 @@ pub(super) fn splice(file: &File, out: &Out<'_>) -> Result<()> {
     if !is_sound || sum.sum() != crc {
         return Err(fault(file));
     }
-    packed.send()?;
-    out.send(Buffer::default(), packed.done(), Vec::new())?;
+    out.send(Buffer::default(), packed.piece, Vec::new())?;
     let trailer = trailer(crc, size).to_vec();
     out.send(Buffer::default(), trailer.into(), Vec::new())
 }
@@ -108,7 +107,7 @@ impl<'a> Input<'a> {
         if self.used < self.piece.len() || rest == 0 {
             return Ok(());
         }
-        self.send()?;
+        self.put_aside()?;
         let len = usize::try_from(rest).map_or(PIECE, |rest| rest.min(PIECE));
         self.piece = self.out.buffer(len)?;
         self.used = 0;
@@ -120,12 +119,8 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// What is inflated and not sent.
-    fn done(&mut self) -> Buffer {
-        mem::take(&mut self.before)
-    }
-
-    fn send(&mut self) -> Result<()> {
+    /// Sends what was put aside before, if it is still there.
+    fn put_aside(&mut self) -> Result<()> {
         let before = mem::replace(&mut self.before, mem::take(&mut self.piece));
         if before.is_empty() {
             return Ok(());
