@@ -28,6 +28,9 @@ pub use self::options::{
 use self::staging::{Staging, exists};
 use crate::{EntryPath, Error, Kind, Result, Tree};
 
+/// Threads for each processor, as some of them wait for the disk.
+const EACH: NonZero<usize> = NonZero::new(2).unwrap();
+
 /// Extracts a tree to a directory, which is there whole or not at all. Until then it is a directory `.extract-…`
 /// beside it, for its owner only, which stays if the process is killed.
 ///
@@ -57,10 +60,10 @@ pub fn extract(cx: &Cx, tree: &Tree, options: &Options, to: impl AsRef<Path>) ->
     let staging = Staging::beside(to)?;
     let root = Dir::open_ambient_dir(&staging.path, ambient_authority())
         .map_err(Error::file("open", &staging.path))?;
-    let threads = options
-        .threads
-        .or_else(|| thread::available_parallelism().ok())
-        .unwrap_or(NonZero::<usize>::MIN);
+    let threads = options.threads.unwrap_or_else(|| {
+        let processors = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        processors.saturating_mul(EACH)
+    });
     make::make(cx, tree, options, &root, threads)?;
     if options.durability == Durability::FileSystem {
         sync(&root).map_err(Error::file("synchronize", to))?;

@@ -168,7 +168,7 @@ impl Options {
         self
     }
 
-    /// With so many threads that write files, by default as many as the machine runs at once.
+    /// With so many threads that write files, by default twice as many as the machine runs at once.
     pub fn with_threads(mut self, threads: NonZero<usize>) -> Self {
         self.threads = Some(threads);
         self
