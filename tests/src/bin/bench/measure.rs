@@ -69,14 +69,9 @@ impl Contender {
 
     /// A line of shell, with `$1`, `$2`, … as given.
     pub(crate) fn shell(name: &'static str, output: &Path, line: &str, args: &[&Path]) -> Self {
-        let mut command: Vec<OsString> = ["sh", "-euc", line, "sh"].map(OsString::from).into();
-        command.extend(args.iter().map(|arg| arg.as_os_str().to_owned()));
-        Self {
-            name,
-            command,
-            output: output.into(),
-            tree: None,
-        }
+        let words = ["sh", "-euc", line, "sh"].map(OsStr::new);
+        let args = args.iter().map(|arg| arg.as_os_str());
+        Self::new(name, output, words.into_iter().chain(args))
     }
 
     /// With a directory of many files, which is put aside before the next run instead of removed: for minutes after
