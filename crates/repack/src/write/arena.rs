@@ -23,6 +23,7 @@ pub(crate) struct Arena {
 struct State {
     /// In the order of their addresses, none of which touches the next.
     free: Vec<BytesMut>,
+    waiting: usize,
     closed: bool,
 }
 
@@ -41,7 +42,7 @@ impl Arena {
         Arc::new(Self {
             state: Mutex::new(State {
                 free: vec![BytesMut::zeroed(total)],
-                closed: false,
+                ..State::default()
             }),
             freed: Condvar::new(),
             total,
@@ -64,7 +65,7 @@ impl Arena {
         Some(Arc::new(Self {
             state: Mutex::new(State {
                 free: vec![piece],
-                closed: false,
+                ..State::default()
             }),
             freed: Condvar::new(),
             total: bytes,
@@ -84,9 +85,16 @@ impl Arena {
         })
     }
 
-    /// Nobody gets or waits for anything more.
+    /// Nobody gets or waits for anything more. What a part has, and what comes back to it from
+    /// now on, is for others at once.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        let mut state = self.lock();
+        state.closed = true;
+        if let Some(of) = &self.of {
+            let free = mem::take(&mut state.free);
+            drop(state);
+            free.into_iter().for_each(|piece| of.give_back(piece));
+        }
         self.freed.notify_all();
     }
 
@@ -104,15 +112,23 @@ impl Arena {
                 }
                 return Some(taken);
             }
+            state.waiting += 1;
             state = self
                 .freed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
     }
 
     fn give_back(&self, bytes: BytesMut) {
         let mut state = self.lock();
+        if let Some(of) = &self.of
+            && state.closed
+        {
+            drop(state);
+            return of.give_back(bytes);
+        }
         let free = &mut state.free;
         let at = free.partition_point(|other| other.as_ptr() < bytes.as_ptr());
         free.insert(at, bytes);
@@ -125,7 +141,10 @@ impl Arena {
                 free[at].unsplit(next);
             }
         }
-        self.freed.notify_all();
+        // A call of the kernel, even for nobody.
+        if state.waiting > 0 {
+            self.freed.notify_all();
+        }
     }
 
     /// A panic of another thread leaves nothing half changed but memory that is lost.
@@ -148,6 +167,19 @@ impl Drop for Arena {
 }
 
 impl Buffer {
+    /// The first `len` bytes, or all if there are fewer; the rest stays. Each goes back by itself.
+    pub(crate) fn split_to(&mut self, len: usize) -> Self {
+        if len >= self.len {
+            return mem::take(self);
+        }
+        self.len -= len;
+        Self {
+            bytes: self.bytes.split_to(len),
+            len,
+            arena: self.arena.clone(),
+        }
+    }
+
     /// Only the first `len` bytes count from now on.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -241,6 +273,31 @@ mod tests {
             }
             assert_eq!(free(&arena), [100]);
         }
+    }
+
+    #[test]
+    fn what_comes_back_to_a_closed_part_is_for_others_at_once() {
+        let arena = Arena::new(100);
+        let part = arena.part(90).unwrap();
+        let mut lent = part.lend(60).unwrap();
+        lent.copy_from_slice(&[b"abcdef".repeat(10)].concat());
+        assert_eq!((free(&part), free(&arena)), (vec![30], vec![10]));
+        part.close();
+        assert_eq!((free(&part), free(&arena)), (vec![], vec![40]));
+        assert!(part.lend(1).is_none());
+        let first = lent.split_to(6);
+        assert_eq!(
+            (&*first, &lent[..3], lent.len()),
+            (&b"abcdef"[..], &b"abc"[..], 54)
+        );
+        drop(first);
+        assert_eq!(free(&arena), [6, 40]);
+        let rest = lent.split_to(54);
+        assert!(lent.is_empty());
+        drop((part, lent));
+        assert_eq!(free(&arena), [6, 40], "what was split off is still there");
+        drop(rest);
+        assert_eq!(free(&arena), [100]);
     }
 
     #[test]

@@ -33,13 +33,12 @@ use crate::{
 /// Bytes of results and of jobs in work, all threads together, and of the tree.
 const MEMORY: usize = 72 << 20;
 /// What is in flight may always be this much, however large the tree is.
-const IN_FLIGHT: usize = 24 << 20;
+const IN_FLIGHT: usize = 20 << 20;
 /// About what an entry takes in a tree that is packed.
-const ENTRY: usize = 48;
-/// Jobs that may wait to be written, for each thread: many small ones need not fill the memory.
-const AHEAD: usize = 8;
-/// Results of one job that may wait, when it has several; its memory bounds them, too.
-const WAITING: usize = 64;
+const ENTRY: usize = 52;
+/// Jobs that may wait to be written, for each thread: enough small ones to do while a large one is worked on, which
+/// all come after it.
+const AHEAD: usize = 64;
 /// Chunks that wait to be hashed.
 const UNHASHED: usize = 4;
 
@@ -179,8 +178,7 @@ fn work(
         Err(_) => return,
     };
     loop {
-        let (sender, receiver) = sync_channel(WAITING);
-        let (job, memory): (Job, Arc<Arena>) = {
+        let (job, memory, sender): (Job, Arc<Arena>, SyncSender<Sent>) = {
             let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
             if source.stopped {
                 return;
@@ -188,13 +186,17 @@ fn work(
             let next = source.plan.next();
             // Waits with the lock held, so that memory is given in the order of the jobs.
             match next {
-                Ok(Some(job)) => match memory.part(work::need(&job, memory.total())) {
-                    Some(part) if order.send(receiver).is_ok() => (job, part),
-                    _ => return,
-                },
+                Ok(Some(job)) => {
+                    let (sender, receiver) = sync_channel(work::waiting(&job));
+                    match memory.part(work::need(&job, memory.total())) {
+                        Some(part) if order.send(receiver).is_ok() => (job, part, sender),
+                        _ => return,
+                    }
+                }
                 Ok(None) => return,
                 Err(error) => {
                     source.stopped = true;
+                    let (sender, receiver) = sync_channel(1);
                     // Whoever is gone has an error already.
                     let _ = order.send(receiver);
                     let _ = sender.send(Sent::Failed(error));

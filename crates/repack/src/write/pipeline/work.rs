@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+/// Bytes of a large result after which it is handed on, so that it makes room piece by piece.
+const PIECE: usize = 1 << 20;
+
 /// What is worth keeping from job to job.
 pub(super) struct Tools {
     encoder: Encoder,
@@ -61,6 +64,15 @@ pub(super) fn need(job: &Job, in_flight: usize) -> usize {
     cost.saturating_add(cost / 64).saturating_add(64 << 10)
 }
 
+/// Results of a job that may wait; its memory bounds them, too.
+pub(super) fn waiting(job: &Job) -> usize {
+    match job {
+        // One chunk, and the end.
+        Job::Glue { .. } => 2,
+        Job::Splice(_) | Job::SpliceStream(_) | Job::Recompress(_) => 64,
+    }
+}
+
 impl Tools {
     pub(super) fn new(encoder: Encoder, verifier: Verifier) -> Self {
         Self {
@@ -71,12 +83,14 @@ impl Tools {
     }
 
     pub(super) fn run(&mut self, job: &Job, out: &Out<'_>) -> Result<()> {
-        match job {
+        let result = match job {
             Job::Glue { parts, store } => self.glue(parts, *store, out),
             Job::Splice(file) => self.splice(file, out),
             Job::SpliceStream(file) => stream::splice(file, out),
             Job::Recompress(file) => self.recompress(file, out),
-        }
+        };
+        out.memory.close();
+        result
     }
 
     fn glue(&mut self, parts: &[Part], store: bool, out: &Out<'_>) -> Result<()> {
@@ -123,10 +137,16 @@ impl Tools {
 
     fn splice(&mut self, file: &File, out: &Out<'_>) -> Result<()> {
         let mut member = out.buffer(framed(file, file.content.stored_size())?)?;
-        let size = usize::try_from(file.content.size()).map_err(|_| too_large(file))?;
-        let mut raw = out.buffer(size)?;
+        let mut raw = out.buffer(size(file)?)?;
+        // Nothing more is needed: each piece that is written makes room for others.
+        out.memory.close();
         self.inflate(file, &mut member, &mut raw)?;
-        out.send(raw, member, Vec::new())
+        let chunks = raw.len().max(member.len()).div_ceil(PIECE).max(1);
+        let (some, packed) = (raw.len().div_ceil(chunks), member.len().div_ceil(chunks));
+        for _ in 0..chunks {
+            out.send(raw.split_to(some), member.split_to(packed), Vec::new())?;
+        }
+        Ok(())
     }
 
     /// Reads a whole deflate stream, frames it as a `member`, which is as long as that, and inflates
@@ -181,6 +201,10 @@ impl Tools {
 
 /// CRC-32 and size at the end of a member.
 const TRAILER: usize = splice::FRAMING - splice::START.len();
+
+fn size(file: &File) -> Result<usize> {
+    usize::try_from(file.content.size()).map_err(|_| too_large(file))
+}
 
 /// Length of a member with so many compressed bytes.
 fn framed(file: &File, compressed: u64) -> Result<usize> {
