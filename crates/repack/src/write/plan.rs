@@ -17,7 +17,7 @@ use crate::{
 
 /// Files up to this size share a member with their neighbors: a member of their own would cost
 /// more than compressing them again.
-const SMALL: u64 = 24 << 10;
+const SMALL: u64 = 20 << 10;
 /// Bytes of what is compressed together.
 pub(crate) const GROUP: u64 = 1 << 20;
 
