@@ -31,8 +31,6 @@ struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     bytes: BytesMut,
-    /// So many of them count.
-    len: usize,
     arena: Option<Arc<Arena>>,
 }
 
@@ -80,7 +78,6 @@ impl Arena {
         }
         Some(Buffer {
             bytes: self.take(bytes)?,
-            len: bytes,
             arena: Some(Arc::clone(self)),
         })
     }
@@ -169,27 +166,22 @@ impl Drop for Arena {
 impl Buffer {
     /// The first `len` bytes, or all if there are fewer; the rest stays. Each goes back by itself.
     pub(crate) fn split_to(&mut self, len: usize) -> Self {
-        if len >= self.len {
-            return mem::take(self);
-        }
-        self.len -= len;
         Self {
-            bytes: self.bytes.split_to(len),
-            len,
+            bytes: self.bytes.split_to(len.min(self.bytes.len())),
             arena: self.arena.clone(),
         }
     }
 
-    /// Only the first `len` bytes count from now on.
+    /// Keeps the first `len` bytes; the others go back.
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        let first = self.split_to(len);
+        *self = first;
     }
 }
 
 impl From<Vec<u8>> for Buffer {
     fn from(bytes: Vec<u8>) -> Self {
         Self {
-            len: bytes.len(),
             bytes: Bytes::from(bytes).into(),
             arena: None,
         }
@@ -200,19 +192,21 @@ impl ops::Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes
     }
 }
 
 impl ops::DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.len]
+        &mut self.bytes
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(arena) = self.arena.take() {
+        if let Some(arena) = self.arena.take()
+            && !self.bytes.is_empty()
+        {
             arena.give_back(mem::take(&mut self.bytes));
         }
     }
@@ -306,6 +300,9 @@ mod tests {
         let mut buffer = arena.lend(8).unwrap();
         buffer.copy_from_slice(b"12345678");
         buffer.truncate(3);
+        assert_eq!(&*buffer, b"123");
+        assert_eq!(free(&arena), [5], "of which others can have the rest");
+        buffer.truncate(8);
         assert_eq!(&*buffer, b"123");
         assert_eq!(&*Buffer::from(b"heap".to_vec()), b"heap");
         drop(buffer);
