@@ -39,6 +39,8 @@ const ENTRY: usize = 52;
 /// Jobs that may wait to be written, for each thread: enough small ones to do while a large one is worked on, which
 /// all come after it.
 const AHEAD: usize = 64;
+/// Results of one job that may wait, when it has several; its memory bounds them, too.
+const WAITING: usize = 64;
 /// Chunks that wait to be hashed.
 const UNHASHED: usize = 4;
 
@@ -187,7 +189,7 @@ fn work(
             // Waits with the lock held, so that memory is given in the order of the jobs.
             match next {
                 Ok(Some(job)) => {
-                    let (sender, receiver) = sync_channel(work::waiting(&job));
+                    let (sender, receiver) = sync_channel(WAITING);
                     match memory.part(work::need(&job, memory.total())) {
                         Some(part) if order.send(receiver).is_ok() => (job, part, sender),
                         _ => return,

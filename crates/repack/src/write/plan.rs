@@ -24,18 +24,25 @@ pub(crate) const GROUP: u64 = 1 << 20;
 /// A part of the stream that is made by one thread.
 #[derive(Debug)]
 pub(crate) enum Job {
+    /// Made in memory, one after the other: as many as are worth handing over.
+    Members(Vec<Member>),
+    /// A deflate stream of any size, copied piece by piece.
+    Splice(File),
+    /// A deflate stream of any size that is compressed again.
+    Recompress(File),
+}
+
+/// What becomes one gzip member or Zstandard frame, if it is compressed.
+#[derive(Debug)]
+pub(crate) enum Member {
     /// Compressed together.
     Glue {
         parts: Vec<Part>,
         /// Already compressed formats are not compressed again.
         store: bool,
     },
-    /// A deflate stream that is copied, small enough to be in memory.
+    /// A deflate stream that is copied.
     Splice(File),
-    /// A deflate stream of any size, copied piece by piece.
-    SpliceStream(File),
-    /// A deflate stream of any size that is compressed again.
-    Recompress(File),
 }
 
 #[derive(Debug)]
@@ -73,6 +80,8 @@ pub(crate) struct Plan<'t> {
     /// Bytes, compressed and not, up to which a deflate stream is spliced in memory at once.
     whole: u64,
     jobs: VecDeque<Job>,
+    members: Vec<Member>,
+    members_size: u64,
     glue: Vec<Part>,
     glue_size: u64,
     ended: bool,
@@ -105,6 +114,8 @@ impl<'t> Plan<'t> {
             mode,
             whole: memory as u64 * 5 / 9,
             jobs: VecDeque::new(),
+            members: Vec::new(),
+            members_size: 0,
             glue: Vec::new(),
             glue_size: 0,
             ended: false,
@@ -128,9 +139,10 @@ impl<'t> Plan<'t> {
                 None => {
                     self.ended = true;
                     if !self.mode.indexed {
-                        self.bytes(header::end());
+                        self.zeros(header::END);
                     }
                     self.flush(false);
+                    self.hand_over();
                 }
             }
         }
@@ -194,15 +206,16 @@ impl<'t> Plan<'t> {
                 if splice && (size > SMALL || indexed && size > 0) =>
             {
                 self.flush(false);
-                self.jobs
-                    .push_back(if size.saturating_add(compressed) <= self.whole {
-                        Job::Splice(file)
-                    } else {
-                        Job::SpliceStream(file)
-                    });
+                if size.saturating_add(compressed) <= self.whole {
+                    self.member(Member::Splice(file));
+                } else {
+                    self.hand_over();
+                    self.jobs.push_back(Job::Splice(file));
+                }
             }
             Repr::Deflated { .. } if size > GROUP => {
                 self.flush(false);
+                self.hand_over();
                 self.jobs.push_back(Job::Recompress(file));
             }
             Repr::Deflated { .. } => self.content(file, 0..size),
@@ -232,12 +245,12 @@ impl<'t> Plan<'t> {
         if indexed && size > 0 {
             self.flush(false);
         }
-        self.bytes(vec![0; header::padding(size)]);
+        self.zeros(header::padding(size));
         Ok(())
     }
 
     fn header(&mut self, path: &EntryPath, kind: Type<'_>, metadata: &Metadata) -> Result<()> {
-        let mut out = Vec::new();
+        let mut out = self.between();
         header::append(&mut out, path, kind, metadata).map_err(|fault| Error::Write {
             path: path.clone(),
             offset: self.tree.offset(path),
@@ -247,13 +260,29 @@ impl<'t> Plan<'t> {
         Ok(())
     }
 
+    fn zeros(&mut self, len: usize) {
+        if len > 0 {
+            let mut out = self.between();
+            out.resize(out.len() + len, 0);
+            self.bytes(out);
+        }
+    }
+
+    /// What came after the last content, to be [given back](Plan::bytes) with more.
+    fn between(&mut self) -> Vec<u8> {
+        match self.glue.pop_if(|part| matches!(part, Part::Bytes(_))) {
+            Some(Part::Bytes(bytes)) => {
+                self.glue_size -= bytes.len() as u64;
+                bytes
+            }
+            // Padding, and the next header.
+            _ => Vec::with_capacity(2 * header::BLOCK),
+        }
+    }
+
     fn bytes(&mut self, bytes: Vec<u8>) {
         self.glue_size += bytes.len() as u64;
-        match self.glue.last_mut() {
-            Some(Part::Bytes(before)) => before.extend(bytes),
-            _ if bytes.is_empty() => {}
-            _ => self.glue.push(Part::Bytes(bytes)),
-        }
+        self.glue.push(Part::Bytes(bytes));
         if self.glue_size >= GROUP {
             self.flush(false);
         }
@@ -271,7 +300,25 @@ impl<'t> Plan<'t> {
         self.glue_size = 0;
         let parts = mem::take(&mut self.glue);
         if !parts.is_empty() {
-            self.jobs.push_back(Job::Glue { parts, store });
+            self.member(Member::Glue { parts, store });
+        }
+    }
+
+    fn member(&mut self, member: Member) {
+        let size = member.size();
+        // The index wants each content by itself.
+        if self.mode.indexed || self.members_size.saturating_add(size) > GROUP {
+            self.hand_over();
+        }
+        self.members_size += size;
+        self.members.push(member);
+    }
+
+    fn hand_over(&mut self) {
+        self.members_size = 0;
+        let members = mem::take(&mut self.members);
+        if !members.is_empty() {
+            self.jobs.push_back(Job::Members(members));
         }
     }
 }
@@ -280,11 +327,13 @@ impl Job {
     /// The file whose content it is, if it is nothing else.
     pub(crate) fn content_of(&self) -> Option<&EntryPath> {
         match self {
-            Self::Splice(file) | Self::SpliceStream(file) | Self::Recompress(file) => {
-                Some(&file.path)
-            }
-            Self::Glue { parts, .. } => match &parts[..] {
-                [Part::Content(file, _)] => Some(&file.path),
+            Self::Splice(file) | Self::Recompress(file) => Some(&file.path),
+            Self::Members(members) => match &members[..] {
+                [Member::Splice(file)] => Some(&file.path),
+                [Member::Glue { parts, .. }] => match &parts[..] {
+                    [Part::Content(file, _)] => Some(&file.path),
+                    _ => None,
+                },
                 _ => None,
             },
         }
@@ -293,12 +342,28 @@ impl Job {
     /// Bytes that it needs in memory while it runs and until its result is written, if there are so many for all jobs.
     pub(crate) fn cost(&self, in_flight: usize) -> usize {
         let bytes = match self {
-            Self::Glue { parts, .. } => parts.iter().map(Part::size).sum::<u64>() * 2,
-            Self::Splice(File { content, .. }) => content.size() + content.stored_size(),
+            Self::Members(members) => members.iter().map(Member::cost).sum(),
             // The more, the farther it runs ahead of those that are written before.
-            Self::SpliceStream(_) | Self::Recompress(_) => (in_flight as u64 / 3).max(8 * GROUP),
+            Self::Splice(_) | Self::Recompress(_) => (in_flight as u64 / 3).max(8 * GROUP),
         };
         usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
+impl Member {
+    /// Bytes of it, not compressed.
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Self::Glue { parts, .. } => parts.iter().map(Part::size).sum(),
+            Self::Splice(file) => file.content.size(),
+        }
+    }
+
+    fn cost(&self) -> u64 {
+        match self {
+            Self::Glue { .. } => self.size() * 2,
+            Self::Splice(file) => self.size() + file.content.stored_size(),
+        }
     }
 }
 

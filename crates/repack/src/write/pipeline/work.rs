@@ -14,7 +14,7 @@ use crate::{
     write::{
         arena::{Arena, Buffer},
         codec::Encoder,
-        plan::{File, GROUP, Job, Part},
+        plan::{File, GROUP, Job, Member, Part},
         splice::{self, Verifier},
     },
 };
@@ -64,15 +64,6 @@ pub(super) fn need(job: &Job, in_flight: usize) -> usize {
     cost.saturating_add(cost / 64).saturating_add(64 << 10)
 }
 
-/// Results of a job that may wait; its memory bounds them, too.
-pub(super) fn waiting(job: &Job) -> usize {
-    match job {
-        // One chunk, and the end.
-        Job::Glue { .. } => 2,
-        Job::Splice(_) | Job::SpliceStream(_) | Job::Recompress(_) => 64,
-    }
-}
-
 impl Tools {
     pub(super) fn new(encoder: Encoder, verifier: Verifier) -> Self {
         Self {
@@ -84,25 +75,71 @@ impl Tools {
 
     pub(super) fn run(&mut self, job: &Job, out: &Out<'_>) -> Result<()> {
         let result = match job {
-            Job::Glue { parts, store } => self.glue(parts, *store, out),
-            Job::Splice(file) => self.splice(file, out),
-            Job::SpliceStream(file) => stream::splice(file, out),
+            Job::Members(members) => self.members(members, out),
+            Job::Splice(file) => stream::splice(file, out),
             Job::Recompress(file) => self.recompress(file, out),
         };
         out.memory.close();
         result
     }
 
-    fn glue(&mut self, parts: &[Part], store: bool, out: &Out<'_>) -> Result<()> {
-        let size: u64 = parts.iter().map(Part::size).sum();
-        let mut raw = out.buffer(usize::try_from(size).unwrap_or(usize::MAX))?;
-        let mut rest = &mut *raw;
+    fn members(&mut self, members: &[Member], out: &Out<'_>) -> Result<()> {
+        let (mut size, mut bound) = (0, 0);
+        for member in members {
+            let len = usize::try_from(member.size()).unwrap_or(usize::MAX);
+            size += len;
+            bound += match member {
+                Member::Glue { .. } => self.encoder.bound(len),
+                Member::Splice(file) => framed(file, file.content.stored_size())?,
+            };
+        }
+        let (mut raw, mut packed) = (out.buffer(size)?, out.buffer(bound)?);
+        // Nothing more is needed: each piece that is written makes room for others.
+        out.memory.close();
         let mut sums = Vec::new();
+        let mut rest = &mut *raw;
+        let mut made = 0;
+        for member in members {
+            // They add up to all of it.
+            let len = usize::try_from(member.size()).unwrap_or(usize::MAX);
+            let there;
+            (there, rest) = mem::take(&mut rest).split_at_mut(len);
+            made += match member {
+                Member::Glue { parts, store } => {
+                    self.glue(parts, there, &mut sums)?;
+                    if *store {
+                        self.encoder.store(there, &mut packed[made..])?
+                    } else {
+                        self.encoder.encode(there, &mut packed[made..])?
+                    }
+                }
+                Member::Splice(file) => {
+                    let len = framed(file, file.content.stored_size())?;
+                    self.inflate(file, &mut packed[made..made + len], there)?;
+                    len
+                }
+            };
+        }
+        packed.truncate(made);
+        let chunks = raw.len().max(packed.len()).div_ceil(PIECE).max(1);
+        let (some, piece) = (raw.len().div_ceil(chunks), packed.len().div_ceil(chunks));
+        for _ in 0..chunks {
+            out.send(
+                raw.split_to(some),
+                packed.split_to(piece),
+                mem::take(&mut sums),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Puts the parts together.
+    fn glue(&mut self, parts: &[Part], mut rest: &mut [u8], sums: &mut Vec<Sum>) -> Result<()> {
         for part in parts {
             // They add up to all of it.
             let len = usize::try_from(part.size()).unwrap_or(usize::MAX);
             let there;
-            (there, rest) = mem::take(&mut rest).split_at_mut(len);
+            (there, rest) = rest.split_at_mut(len);
             match part {
                 Part::Bytes(bytes) => there.copy_from_slice(bytes),
                 Part::Content(file, range) => match &file.content.0 {
@@ -124,27 +161,6 @@ impl Tools {
                     }
                 },
             }
-        }
-        let mut packed = out.buffer(self.encoder.bound(raw.len()))?;
-        let len = if store {
-            self.encoder.store(&raw, &mut packed)?
-        } else {
-            self.encoder.encode(&raw, &mut packed)?
-        };
-        packed.truncate(len);
-        out.send(raw, packed, sums)
-    }
-
-    fn splice(&mut self, file: &File, out: &Out<'_>) -> Result<()> {
-        let mut member = out.buffer(framed(file, file.content.stored_size())?)?;
-        let mut raw = out.buffer(size(file)?)?;
-        // Nothing more is needed: each piece that is written makes room for others.
-        out.memory.close();
-        self.inflate(file, &mut member, &mut raw)?;
-        let chunks = raw.len().max(member.len()).div_ceil(PIECE).max(1);
-        let (some, packed) = (raw.len().div_ceil(chunks), member.len().div_ceil(chunks));
-        for _ in 0..chunks {
-            out.send(raw.split_to(some), member.split_to(packed), Vec::new())?;
         }
         Ok(())
     }
@@ -201,10 +217,6 @@ impl Tools {
 
 /// CRC-32 and size at the end of a member.
 const TRAILER: usize = splice::FRAMING - splice::START.len();
-
-fn size(file: &File) -> Result<usize> {
-    usize::try_from(file.content.size()).map_err(|_| too_large(file))
-}
 
 /// Length of a member with so many compressed bytes.
 fn framed(file: &File, compressed: u64) -> Result<usize> {
