@@ -20,6 +20,11 @@ use crate::Result;
 /// First argument of the process that measures its one child.
 pub(crate) const WRAPPER: &str = "__measure";
 
+/// A file system in memory.
+pub(crate) const TMPFS: &str = "/dev/shm";
+/// Files that are too many to be deleted between two runs.
+const MANY: usize = 100;
+
 /// One run of one contender.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Sample {
@@ -35,10 +40,8 @@ pub(crate) struct Sample {
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     command: Vec<OsString>,
-    /// What is removed before each run.
-    output: OsString,
-    /// Directory of many files that each run makes.
-    tree: Option<OsString>,
+    /// What it makes, which is [cleared](clear) before each run.
+    output: Vec<OsString>,
 }
 
 /// A contender with its samples.
@@ -62,8 +65,7 @@ impl Contender {
         Self {
             name,
             command,
-            output: output.into(),
-            tree: None,
+            output: vec![output.into()],
         }
     }
 
@@ -74,30 +76,16 @@ impl Contender {
         Self::new(name, output, words.into_iter().chain(args))
     }
 
-    /// With a directory of many files, which is put aside before the next run instead of removed: for minutes after
-    /// many files were deleted, ext4 looks long for the inode of each new one.
-    pub(crate) fn tree(mut self, tree: &Path) -> Self {
-        self.tree = Some(tree.into());
+    /// Makes this, too.
+    pub(crate) fn and(mut self, output: &Path) -> Self {
+        self.output.push(output.into());
         self
     }
 
     /// Runs it once.
     pub(crate) fn run(&self) -> Result<Sample> {
-        let output = Path::new(&self.output);
-        if output.is_dir() {
-            fs::remove_dir_all(output)?;
-        } else if output.exists() {
-            fs::remove_file(output)?;
-        }
-        if let Some(tree) = self
-            .tree
-            .as_ref()
-            .map(Path::new)
-            .filter(|tree| tree.exists())
-        {
-            let mut aside = (1_u32..).map(|n| tree.with_extension(n.to_string()));
-            let free = aside.find(|aside| !aside.exists());
-            fs::rename(tree, free.ok_or("too many runs")?)?;
+        for output in &self.output {
+            clear(Path::new(output))?;
         }
         let answer = tempfile::NamedTempFile::new()?;
         // What others wrote is not for this one to wait for.
@@ -113,6 +101,37 @@ impl Contender {
         }
         Ok(serde_json::from_slice(&fs::read(answer.path())?)?)
     }
+}
+
+/// Removes what is there. Many files on a disk are put aside instead: for minutes after many were
+/// deleted, ext4 looks long for the inode of each new one.
+pub(crate) fn clear(path: &Path) -> Result<()> {
+    if path.is_dir() && !path.starts_with(TMPFS) && count(path)? > MANY {
+        let mut aside = (1_u32..).map(|n| path.with_extension(format!("{n}.aside")));
+        let free = aside.find(|aside| !aside.exists());
+        fs::rename(path, free.ok_or("too many runs")?)?;
+    } else if path.is_dir() {
+        fs::remove_dir_all(path)?;
+    } else if path.exists() {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// Files below a directory, or [`MANY`] and some.
+fn count(path: &Path) -> Result<usize> {
+    let mut files = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        files += 1;
+        if entry.file_type()?.is_dir() {
+            files += count(&entry.path())?;
+        }
+        if files > MANY {
+            break;
+        }
+    }
+    Ok(files)
 }
 
 /// Runs all contenders once to warm up, then in turns.

@@ -9,12 +9,9 @@ use std::{
 use super::{Bench, WORKER, race, wall};
 use crate::{
     Result,
-    measure::{Contender, Measured},
+    measure::{Contender, Measured, TMPFS},
     table::{Bar, Table},
 };
-
-/// A file system in memory.
-const TMPFS: &str = "/dev/shm";
 
 impl Bench {
     pub(super) fn extraction(&self, zip: &Path, files: usize, table: &mut Table) -> Result<()> {
@@ -44,11 +41,6 @@ impl Bench {
     /// Us, GNU tar, the tar crate and umoci, none of which synchronizes what it wrote.
     fn extract(&self, place: &str, layer: &Path, image: &Path, to: &Path) -> Result<Vec<Measured>> {
         let this = env::current_exe()?;
-        // Memory is wanted for others, and deleting costs nothing there.
-        let removed = |tree: &Path| match to.starts_with(TMPFS) {
-            true => tree.to_owned(),
-            false => PathBuf::new(),
-        };
         let worker = |name, what: &str, to: &Path| {
             let words = [
                 this.as_os_str(),
@@ -57,7 +49,7 @@ impl Bench {
                 layer.as_os_str(),
                 to.as_os_str(),
             ];
-            Contender::new(name, &removed(to), words).tree(to)
+            Contender::new(name, to, words)
         };
         let (us, gnu, bundle) = (to.join("us"), to.join("gnu"), to.join("umoci"));
         let contenders = [
@@ -65,11 +57,10 @@ impl Bench {
             (
                 Contender::shell(
                     "GNU tar -xzf",
-                    &removed(&gnu),
+                    &gnu,
                     "mkdir \"$2\" && tar -xzf \"$1\" -C \"$2\"",
                     &[layer, &gnu],
-                )
-                .tree(&gnu),
+                ),
                 self.rounds,
             ),
             (
@@ -80,11 +71,10 @@ impl Bench {
             (
                 Contender::shell(
                     "umoci unpack",
-                    &removed(&bundle),
+                    &bundle,
                     "umoci unpack --image \"$1:bench\" \"$2\"",
                     &[image, &bundle],
-                )
-                .tree(&bundle),
+                ),
                 1,
             ),
         ];

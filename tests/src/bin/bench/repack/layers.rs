@@ -62,13 +62,6 @@ impl Bench {
         let mut contenders = self.contenders(zip, [self.rounds, 0, 0, 0])?;
         contenders.truncate(2);
         let runs = race("large files", &contenders)?;
-        // Few files, and much room on the disk.
-        for entry in fs::read_dir(&self.work)? {
-            let path = entry?.path();
-            if path.file_stem().is_some_and(|stem| stem == "tree") {
-                fs::remove_dir_all(path)?;
-            }
-        }
         let bar = Bar::AtLeast(12.0);
         table.faster("large files, CPU", runs[0].cpu(), cpu(&runs[1]), bar);
         peak(table, "large files, peak memory", &runs[0]);
@@ -93,14 +86,14 @@ impl Bench {
                 &format!("{unpack} && tar -czf \"$2\" -C \"$3\" ."),
                 &[zip, &unzip, &tree],
             )
-            .tree(&tree),
+            .and(&tree),
             Contender::shell(
                 "unzip + tar + pigz",
                 &pigz,
                 &format!("{unpack} && tar -cf - -C \"$3\" . | pigz > \"$2\""),
                 &[zip, &pigz, &tree],
             )
-            .tree(&tree),
+            .and(&tree),
             Contender::shell(
                 "bsdtar -czf @zip",
                 &bsd,
