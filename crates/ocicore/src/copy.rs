@@ -82,7 +82,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             referrers: Referrers::Carried,
-            jobs: 24,
+            jobs: 48,
             limits: SizeLimits::default(),
         }
     }
@@ -96,8 +96,8 @@ impl Options {
         self
     }
 
-    /// Reads so many manifests and moves so many blobs of up to 256 KiB at once, 24 by default, or
-    /// a quarter as many that are larger than 768 KiB: where small blobs only wait for answers,
+    /// Reads so many manifests and moves so many blobs of up to 256 KiB at once, 48 by default, or
+    /// an eighth as many that are larger than 1.75 MiB: where small blobs only wait for answers,
     /// large ones fill the line.
     pub fn with_jobs(mut self, jobs: usize) -> Self {
         self.jobs = jobs.max(1);

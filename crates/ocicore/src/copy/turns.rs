@@ -5,7 +5,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Bytes of content that are one turn.
 const TURN: u64 = 256 << 10;
 /// Turns that large content takes: so many small blobs move instead of it.
-const LARGEST: u32 = 4;
+const LARGEST: u32 = 8;
 
 /// Turns of content that is moved: a small blob costs hardly more than its way, so that many of
 /// them go at once; a large one fills the line, and memory, by itself.
@@ -51,14 +51,15 @@ mod tests {
     #[test]
     fn many_small_ones_or_some_large_ones() {
         for (jobs, size, expected) in [
-            (24, 0, 24),
-            (24, 1, 24),
-            (24, TURN, 24),
-            (24, TURN + 1, 12),
-            (24, 3 * TURN, 8),
-            (24, 3 * TURN + 1, 6),
-            (24, u64::MAX, 6),
-            (6, u64::MAX, 1),
+            (48, 0, 48),
+            (48, 1, 48),
+            (48, TURN, 48),
+            (48, TURN + 1, 24),
+            (48, 3 * TURN, 16),
+            (48, 7 * TURN, 6),
+            (48, 7 * TURN + 1, 6),
+            (48, u64::MAX, 6),
+            (8, u64::MAX, 1),
             (2, u64::MAX, 1),
             (1, 1, 1),
             (0, 1, 1),
