@@ -24,7 +24,7 @@ use self::{
 };
 use crate::{
     Options, Result, input,
-    measure::{Measured, clear, race, race_warm},
+    measure::{Measured, TMPFS, clear, race, race_warm},
     table::{Bar, Table},
 };
 
@@ -34,7 +34,7 @@ pub(crate) use worker::{WORKER, work};
 const MEMORY: u64 = 32 << 20;
 
 pub(crate) fn bench(options: Options) -> Result<Table> {
-    let folder = match Path::new("/dev/shm") {
+    let folder = match Path::new(TMPFS) {
         memory if memory.is_dir() => memory.to_owned(),
         _ => input::folder()?,
     };
