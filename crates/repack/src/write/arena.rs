@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-/// So many bytes, all of them or a part of another arena, to which they go back in the end.
+/// So many bytes, all of them or a part of another arena, to which they go back once it is [closed](Arena::close).
 #[derive(Debug)]
 pub(crate) struct Arena {
     state: Mutex<State>,

@@ -20,7 +20,7 @@ use flate2::Crc;
 use ocicore::{Algorithm, Cx, Digest, Hasher};
 
 use crate::{
-    EntryPath, Error, Fault, Result, Tree,
+    EntryPath, Error, Result, Tree,
     write::{
         arena::{Arena, Buffer},
         codec::{Codec, Encoder},
@@ -39,8 +39,8 @@ const ENTRY: usize = 52;
 /// Jobs that may wait to be written, for each thread: enough small ones to do while a large one is worked on, which
 /// all come after it.
 const AHEAD: usize = 64;
-/// Results of one job that may wait, when it has several; its memory bounds them, too.
-const WAITING: usize = 64;
+/// About what one result of a job takes, when it has several: all of them may wait.
+const RESULT: usize = 1 << 20;
 /// Chunks that wait to be hashed.
 const UNHASHED: usize = 4;
 
@@ -67,7 +67,7 @@ pub(crate) struct Totals {
 struct Chunk {
     raw: Buffer,
     packed: Buffer,
-    /// CRC-32 of ranges of files that are stored in their archive, in order.
+    /// CRC-32 of ranges of files that are stored in their archive, in order, where they are not whole.
     sums: Vec<Sum>,
     /// The file whose content it is, if it is nothing else.
     of: Option<EntryPath>,
@@ -189,8 +189,9 @@ fn work(
             // Waits with the lock held, so that memory is given in the order of the jobs.
             match next {
                 Ok(Some(job)) => {
-                    let (sender, receiver) = sync_channel(WAITING);
-                    match memory.part(work::need(&job, memory.total())) {
+                    let need = work::need(&job, memory.total());
+                    let (sender, receiver) = sync_channel(need / RESULT + 2);
+                    match memory.part(need) {
                         Some(part) if order.send(receiver).is_ok() => (job, part, sender),
                         _ => return,
                     }
@@ -296,12 +297,7 @@ impl Writing<'_> {
         for sum in sums {
             self.running.combine(&sum.crc);
             if sum.last {
-                let actual = std::mem::take(&mut self.running).sum();
-                if let Some(expected) = sum.file.content.declared_crc32()
-                    && expected != actual
-                {
-                    return Err(sum.file.refused(Fault::Checksum { expected, actual }));
-                }
+                sum.file.check(&std::mem::take(&mut self.running))?;
             }
         }
         self.task.add(content.len() as u64)?;

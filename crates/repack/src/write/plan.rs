@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use flate2::Crc;
+
 use crate::{
     Content, Entry, EntryPath, Error, Fault, Kind, Metadata, Result, Tree,
     content::Repr,
@@ -81,7 +83,7 @@ pub(crate) struct Plan<'t> {
     whole: u64,
     jobs: VecDeque<Job>,
     members: Vec<Member>,
-    members_size: u64,
+    members_cost: u64,
     glue: Vec<Part>,
     glue_size: u64,
     ended: bool,
@@ -115,7 +117,7 @@ impl<'t> Plan<'t> {
             whole: memory as u64 * 5 / 9,
             jobs: VecDeque::new(),
             members: Vec::new(),
-            members_size: 0,
+            members_cost: 0,
             glue: Vec::new(),
             glue_size: 0,
             ended: false,
@@ -218,7 +220,7 @@ impl<'t> Plan<'t> {
                 self.hand_over();
                 self.jobs.push_back(Job::Recompress(file));
             }
-            Repr::Deflated { .. } => self.content(file, 0..size),
+            Repr::Deflated { .. } => self.content(file, 0..size, false),
             Repr::Bytes(_) | Repr::Stored { .. } => {
                 let store = size > SMALL && is_compressed(&file.path);
                 if store {
@@ -226,16 +228,13 @@ impl<'t> Plan<'t> {
                 }
                 let mut at = 0;
                 if size == 0 {
-                    self.content(file.clone(), 0..0);
+                    self.content(file.clone(), 0..0, false);
                 }
                 while at < size {
                     let room = GROUP.saturating_sub(self.glue_size).max(1);
                     let end = size.min(at.saturating_add(room));
-                    self.content(file.clone(), at..end);
+                    self.content(file.clone(), at..end, store);
                     at = end;
-                    if store && at < size {
-                        self.flush(true);
-                    }
                 }
                 if store {
                     self.flush(true);
@@ -288,11 +287,11 @@ impl<'t> Plan<'t> {
         }
     }
 
-    fn content(&mut self, file: File, range: Range<u64>) {
+    fn content(&mut self, file: File, range: Range<u64>, store: bool) {
         self.glue_size += range.end - range.start;
         self.glue.push(Part::Content(file, range));
         if self.glue_size >= GROUP {
-            self.flush(false);
+            self.flush(store);
         }
     }
 
@@ -305,17 +304,17 @@ impl<'t> Plan<'t> {
     }
 
     fn member(&mut self, member: Member) {
-        let size = member.size();
+        let cost = member.cost();
         // The index wants each content by itself.
-        if self.mode.indexed || self.members_size.saturating_add(size) > GROUP {
+        if self.mode.indexed || self.members_cost.saturating_add(cost) > 2 * GROUP {
             self.hand_over();
         }
-        self.members_size += size;
+        self.members_cost += cost;
         self.members.push(member);
     }
 
     fn hand_over(&mut self) {
-        self.members_size = 0;
+        self.members_cost = 0;
         let members = mem::take(&mut self.members);
         if !members.is_empty() {
             self.jobs.push_back(Job::Members(members));
@@ -359,6 +358,7 @@ impl Member {
         }
     }
 
+    /// Bytes of it and of what it becomes.
     fn cost(&self) -> u64 {
         match self {
             Self::Glue { .. } => self.size() * 2,
@@ -382,6 +382,17 @@ impl File {
         self.content.named(self.path.as_bytes(), error)
     }
 
+    /// Whether this is the CRC-32 of its content.
+    pub(crate) fn check(&self, crc: &Crc) -> Result<()> {
+        match self.content.declared_crc32() {
+            Some(expected) if expected != crc.sum() => {
+                let actual = crc.sum();
+                Err(self.refused(Fault::Checksum { expected, actual }))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn refused(&self, fault: Fault) -> Error {
         self.content.refused(self.path.as_bytes(), fault)
     }
@@ -400,4 +411,76 @@ fn is_compressed(path: &EntryPath) -> bool {
     };
     let extension = name[dot + 1..].to_ascii_lowercase();
     EXTENSIONS.iter().any(|known| known.as_bytes() == extension)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// Deflated files of so many bytes, which nobody reads.
+    fn deflated(files: usize, compressed: u64, size: u64) -> Tree {
+        let mut tree = Tree::new();
+        for n in 0..files {
+            let content = Content::deflated(Arc::new(Bytes::new()), 0, compressed, size, 0);
+            let entry = Entry::file(content);
+            tree.insert(format!("{n:04}").parse().unwrap(), entry)
+                .unwrap();
+        }
+        tree
+    }
+
+    fn jobs(tree: &Tree, indexed: bool) -> Vec<Job> {
+        let mode = Mode {
+            splice: true,
+            indexed,
+        };
+        let mut plan = Plan::new(tree, mode, 72 << 20).unwrap();
+        std::iter::from_fn(|| plan.next().unwrap()).collect()
+    }
+
+    fn members(job: &Job) -> usize {
+        match job {
+            Job::Members(members) => members.len(),
+            Job::Splice(_) | Job::Recompress(_) => 1,
+        }
+    }
+
+    #[test]
+    fn small_members_are_made_together_and_the_index_has_each_by_itself() {
+        let tree = deflated(100, 10_000, SMALL + 1);
+        let together = jobs(&tree, false);
+        assert!(together.len() < 4, "{}", together.len());
+        // The header of each, the stream, and the end.
+        assert_eq!(together.iter().map(members).sum::<usize>(), 201);
+        assert!(jobs(&tree, true).iter().all(|job| members(job) == 1));
+    }
+
+    #[test]
+    fn what_inflates_to_little_takes_the_memory_that_it_takes() {
+        // Streams of blocks that are empty.
+        let tree = deflated(48, 2 << 20, SMALL + 1);
+        for job in jobs(&tree, false) {
+            let most = 2 * usize::try_from(GROUP).unwrap();
+            assert!(job.cost(72 << 20) <= most || members(&job) == 1, "{job:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_compressed_already_is_not_compressed_again_however_large() {
+        let mut tree = Tree::new();
+        let entry = Entry::file(Content::from(vec![0; 3_000_000]));
+        tree.insert("a.jar".parse().unwrap(), entry).unwrap();
+        let mut stored = 0;
+        for job in jobs(&tree, false) {
+            let Job::Members(members) = job else { continue };
+            for member in members {
+                if let Member::Glue { store: true, parts } = member {
+                    stored += parts.iter().map(Part::size).sum::<u64>();
+                }
+            }
+        }
+        assert_eq!(stored, 3_000_000);
+    }
 }

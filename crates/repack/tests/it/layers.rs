@@ -1,10 +1,11 @@
 //! Layers: what is in them, and that the same tree gives the same bytes.
 
-use std::num::NonZero;
+use std::{num::NonZero, sync::Arc};
 
+use bytes::Bytes;
 use ocicore::{Digest, MediaType};
 use repack::{
-    Cx, Device, Entry, Error, Kind, Mtime, Pattern, Tree, into_layer,
+    Content, Cx, Device, Entry, Error, Kind, Mtime, Pattern, Tree, into_layer,
     layer::{self, Compression, Deflated, Options},
 };
 use tar::EntryType;
@@ -21,9 +22,9 @@ const SIZES: &[usize] = &[
     511,
     512,
     513,
-    (24 << 10) - 1,
-    24 << 10,
-    (24 << 10) + 1,
+    (20 << 10) - 1,
+    20 << 10,
+    (20 << 10) + 1,
     100_000,
     (1 << 20) - 1,
     1 << 20,
@@ -54,6 +55,45 @@ fn files(raw: &[u8]) -> Vec<(String, Vec<u8>)> {
     let all = entries(raw).into_iter();
     let files = all.filter(|entry| entry.kind == EntryType::Regular);
     files.map(|entry| (entry.name, entry.content)).collect()
+}
+
+/// A stream of blocks that are empty, and of one with the text (RFC 1951 §3.2.4).
+fn long_stream(text: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(text.len()).unwrap();
+    let mut stream = [0, 0, 0, 0xff, 0xff].repeat(900_000);
+    stream.push(1);
+    stream.extend(len.to_le_bytes());
+    stream.extend((!len).to_le_bytes());
+    stream.extend(text);
+    stream
+}
+
+#[test]
+fn a_stream_may_be_longer_than_what_it_inflates_to() {
+    let long = text(30_000, 1);
+    let mut tree = Tree::new();
+    let insert = |tree: &mut Tree, name: &str, text: &[u8], stream: Vec<u8>| {
+        let mut crc = flate2::Crc::new();
+        crc.update(text);
+        let (compressed, size) = (stream.len() as u64, text.len() as u64);
+        let source = Arc::new(Bytes::from(stream));
+        let content = Content::deflated(source, 0, compressed, size, crc.sum());
+        tree.insert(path(name), Entry::file(content)).unwrap();
+    };
+    insert(&mut tree, "1-small", b"hello", long_stream(b"hello"));
+    insert(&mut tree, "2-large", &long, long_stream(&long));
+    let expected = [("1-small", &b"hello"[..]), ("2-large", &long)];
+    let expected = expected.map(|(name, text)| (name.to_owned(), text.to_vec()));
+    let (packed, _) = write(&tree, &Options::default()).unwrap();
+    assert_eq!(files(&gunzip(&packed)), expected);
+    assert!(packed.len() > 4_500_000, "the large one is copied");
+
+    // One that lies is found out as any other.
+    let mut stream = long_stream(b"hello");
+    stream.push(0);
+    insert(&mut tree, "1-small", b"hello", stream);
+    let error = write(&tree, &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("1-small"), "{error}");
 }
 
 #[test]
@@ -271,7 +311,7 @@ fn extended_attributes_go_there_and_back() {
     let metadata = tree.metadata_mut(&path("a")).unwrap();
     metadata.xattrs.insert(
         (*b"security.capability").into(),
-        bytes::Bytes::from_static(b"\x01\0\0\x02\0\n=\n"),
+        Bytes::from_static(b"\x01\0\0\x02\0\n=\n"),
     );
     let expected = metadata.clone();
     let back = index_tar(gunzip(&gzip(&tree))).unwrap();
