@@ -92,6 +92,17 @@ enum Sent {
 pub(crate) fn run(cx: &Cx, tree: &Tree, settings: Settings, to: &mut dyn Write) -> Result<Totals> {
     let entries = tree.len().saturating_mul(ENTRY);
     let in_flight = MEMORY.saturating_sub(entries).max(IN_FLIGHT);
+    run_within(in_flight, cx, tree, settings, to)
+}
+
+/// As [`run`], with so much in flight, on which no byte depends.
+fn run_within(
+    in_flight: usize,
+    cx: &Cx,
+    tree: &Tree,
+    settings: Settings,
+    to: &mut dyn Write,
+) -> Result<Totals> {
     let plan = Plan::new(tree, settings.mode, in_flight)?;
     let index = match settings.mode.indexed {
         true => Some(Index::new(tree, plan.moved().clone())?),
@@ -323,5 +334,55 @@ fn died() -> Error {
     Error::Io {
         action: "write the layer",
         source: std::io::Error::other("a thread has died"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{Content, Entry};
+
+    #[test]
+    fn the_bytes_do_not_depend_on_memory_and_threads() {
+        let text: Vec<u8> = (0_u32..1 << 20).flat_map(u32::to_le_bytes).collect();
+        let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::fastest());
+        let mut stream = vec![0; compressor.deflate_compress_bound(text.len())];
+        let len = compressor.deflate_compress(&text, &mut stream).unwrap();
+        stream.truncate(len);
+        let (size, crc) = (text.len() as u64, libdeflater::crc32(&text));
+        let large = Content::deflated(Arc::new(Bytes::from(stream)), 0, len as u64, size, crc);
+        let mut tree = Tree::new();
+        for (path, content) in [
+            ("a", Content::from("small")),
+            ("b", large.clone()),
+            ("c", Content::from(text)),
+            ("d", large),
+        ] {
+            let path = path.parse().unwrap();
+            tree.insert(path, Entry::file(content)).unwrap();
+        }
+        for indexed in [false, true] {
+            let mode = Mode {
+                splice: true,
+                indexed,
+            };
+            let digests = [(1 << 20, 1), (1 << 20, 3), (12 << 20, 2), (72 << 20, 4)].map(
+                |(in_flight, threads)| {
+                    let settings = Settings {
+                        codec: Codec::Gzip(3),
+                        mode,
+                        threads: NonZero::new(threads).unwrap(),
+                    };
+                    let cx = Cx::default();
+                    let run = run_within(in_flight, &cx, &tree, settings, &mut std::io::sink());
+                    run.unwrap().digest
+                },
+            );
+            assert_eq!(digests, [digests[0]; 4], "indexed: {indexed}");
+        }
     }
 }
