@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-/// So many bytes, all of them or a part of another arena, to which they go back once it is [closed](Arena::close).
+/// So many bytes, all of them or a part of another arena, to which they go back once it is [closed](Arena::close) or dropped.
 #[derive(Debug)]
 pub(crate) struct Arena {
     state: Mutex<State>,
@@ -152,14 +152,7 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        let Some(of) = &self.of else {
-            return;
-        };
-        let state = self.state.get_mut();
-        let state = state.unwrap_or_else(PoisonError::into_inner);
-        for piece in mem::take(&mut state.free) {
-            of.give_back(piece);
-        }
+        self.close();
     }
 }
 

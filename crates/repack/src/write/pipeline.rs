@@ -39,8 +39,6 @@ const ENTRY: usize = 52;
 /// Jobs that may wait to be written, for each thread: enough small ones to do while a large one is worked on, which
 /// all come after it.
 const AHEAD: usize = 64;
-/// About what one result of a job takes, when it has several: all of them may wait.
-const RESULT: usize = 1 << 20;
 /// Chunks that wait to be hashed.
 const UNHASHED: usize = 4;
 
@@ -201,7 +199,8 @@ fn work(
             match next {
                 Ok(Some(job)) => {
                     let need = work::need(&job, memory.total());
-                    let (sender, receiver) = sync_channel(need / RESULT + 2);
+                    // All of its results, and the end, may wait.
+                    let (sender, receiver) = sync_channel(need / work::PIECE + 2);
                     match memory.part(need) {
                         Some(part) if order.send(receiver).is_ok() => (job, part, sender),
                         _ => return,

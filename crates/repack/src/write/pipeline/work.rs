@@ -19,8 +19,9 @@ use crate::{
     },
 };
 
-/// Bytes of a large result after which it is handed on, so that it makes room piece by piece.
-const PIECE: usize = 1 << 20;
+/// Bytes of a large result after which it is handed on, so that it makes room piece by piece: large enough that
+/// this costs nothing, and small enough for a cache.
+pub(super) const PIECE: usize = 512 << 10;
 
 /// What is worth keeping from job to job.
 pub(super) struct Tools {

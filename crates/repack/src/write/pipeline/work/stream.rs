@@ -5,7 +5,7 @@ use std::{io, mem};
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Crc;
 
-use super::Out;
+use super::{Out, PIECE};
 use crate::{
     Error, Fault, Result,
     content::Repr,
@@ -15,9 +15,6 @@ use crate::{
         splice::{START, trailer},
     },
 };
-
-/// Large enough that handing it over costs nothing, and small enough for a cache.
-const PIECE: usize = 512 << 10;
 
 /// Frames and inflates it. Its end is verified before the trailer is sent, and without the trailer nothing is renamed
 /// into place.
