@@ -201,7 +201,7 @@ impl<'t> Index<'t> {
             }
         })?;
         let mut end = vec![0; header::padding(size)];
-        end.resize(end.len() + header::END, 0);
+        end.extend(header::end());
         Ok(Toc {
             digest: hasher.finish(),
             size: (start.len() + end.len()) as u64 + size,

@@ -8,7 +8,7 @@ use crate::{Device, EntryPath, Fault, Metadata};
 /// Largest values of ustar's octal fields of 7 and 11 digits.
 const MOST_ID: u64 = 0o7_777_777;
 const MOST_SIZE: u64 = 0o77_777_777_777;
-pub(crate) const BLOCK: usize = 512;
+const BLOCK: usize = 512;
 
 /// What an entry is in a tar.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +103,10 @@ pub(crate) fn append(
     Ok(())
 }
 
-/// Bytes of zeros that end an archive: two blocks.
-pub(crate) const END: usize = 2 * BLOCK;
+/// Two blocks of zeros end the archive.
+pub(crate) fn end() -> Vec<u8> {
+    vec![0; 2 * BLOCK]
+}
 
 /// Records of a PAX header, in the order in which they were added.
 #[derive(Default)]
@@ -282,7 +284,7 @@ mod tests {
         let mut out = headers(&path, Type::File(3), &metadata);
         out.extend(b"abc");
         out.resize(out.len() + padding(3), 0);
-        out.resize(out.len() + END, 0);
+        out.extend(end());
         let mut archive = tar::Archive::new(&*out);
         let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
         assert_eq!(entry.path_bytes(), path.as_bytes());

@@ -141,7 +141,7 @@ impl<'t> Plan<'t> {
                 None => {
                     self.ended = true;
                     if !self.mode.indexed {
-                        self.zeros(header::END);
+                        self.bytes(header::end());
                     }
                     self.flush(false);
                     self.hand_over();
@@ -244,12 +244,12 @@ impl<'t> Plan<'t> {
         if indexed && size > 0 {
             self.flush(false);
         }
-        self.zeros(header::padding(size));
+        self.bytes(vec![0; header::padding(size)]);
         Ok(())
     }
 
     fn header(&mut self, path: &EntryPath, kind: Type<'_>, metadata: &Metadata) -> Result<()> {
-        let mut out = self.between();
+        let mut out = Vec::new();
         header::append(&mut out, path, kind, metadata).map_err(|fault| Error::Write {
             path: path.clone(),
             offset: self.tree.offset(path),
@@ -259,29 +259,13 @@ impl<'t> Plan<'t> {
         Ok(())
     }
 
-    fn zeros(&mut self, len: usize) {
-        if len > 0 {
-            let mut out = self.between();
-            out.resize(out.len() + len, 0);
-            self.bytes(out);
-        }
-    }
-
-    /// What came after the last content, to be [given back](Plan::bytes) with more.
-    fn between(&mut self) -> Vec<u8> {
-        match self.glue.pop_if(|part| matches!(part, Part::Bytes(_))) {
-            Some(Part::Bytes(bytes)) => {
-                self.glue_size -= bytes.len() as u64;
-                bytes
-            }
-            // Padding, and the next header.
-            _ => Vec::with_capacity(2 * header::BLOCK),
-        }
-    }
-
     fn bytes(&mut self, bytes: Vec<u8>) {
         self.glue_size += bytes.len() as u64;
-        self.glue.push(Part::Bytes(bytes));
+        match self.glue.last_mut() {
+            Some(Part::Bytes(before)) => before.extend(bytes),
+            _ if bytes.is_empty() => {}
+            _ => self.glue.push(Part::Bytes(bytes)),
+        }
         if self.glue_size >= GROUP {
             self.flush(false);
         }
