@@ -105,7 +105,7 @@ impl Contender {
 
 /// Removes what is there. Many files on a disk are put aside instead: for minutes after many were
 /// deleted, ext4 looks long for the inode of each new one.
-pub(crate) fn clear(path: &Path) -> Result<()> {
+fn clear(path: &Path) -> Result<()> {
     if path.is_dir() && !path.starts_with(TMPFS) && count(path)? > MANY {
         let mut aside = (1_u32..).map(|n| path.with_extension(format!("{n}.aside")));
         let free = aside.find(|aside| !aside.exists());

@@ -12,7 +12,7 @@ mod peer;
 mod server;
 mod worker;
 
-use std::{env, path::Path};
+use std::{env, fs, path::Path};
 
 use tokio::runtime::Runtime;
 
@@ -24,7 +24,7 @@ use self::{
 };
 use crate::{
     Options, Result, input,
-    measure::{Measured, TMPFS, clear, race, race_warm},
+    measure::{Measured, TMPFS, race, race_warm},
     table::{Bar, Table},
 };
 
@@ -72,18 +72,16 @@ pub(crate) fn bench(options: Options) -> Result<Table> {
         bench.runtime.block_on(image.write(&layout, 1))?;
         for server in servers.into_iter().filter(|name| wanted(name, &servers)) {
             // A new one for each image, so that memory is freed.
-            let content = tempfile::tempdir_in(work.path())?.keep();
+            let content = tempfile::tempdir_in(work.path())?;
             let server = match server {
-                "docker-registry" => Server::docker_registry(&content)?,
-                _ => Server::registryd(&content)?,
+                "docker-registry" => Server::docker_registry(content.path())?,
+                _ => Server::registryd(content.path())?,
             };
             // Counting comes first, and warms up.
             bench.requests(&mut table, &server, &image, &layout)?;
             bench.times(&mut table, &server, &image, &layout)?;
-            drop(server);
-            clear(&content)?;
         }
-        clear(&layout)?;
+        fs::remove_dir_all(&layout)?;
     }
     Ok(table)
 }
@@ -140,7 +138,7 @@ impl Bench<'_> {
             pulls.push(Peer::floor()?.pull(&there, &out));
         }
         let pulled = race_warm(&pulls, rounds)?;
-        clear(&out)?;
+        fs::remove_dir_all(&out)?;
         for (verb, runs) in [(Verb::Push, &pushed), (Verb::Pull, &pulled)] {
             let figure = format!("{}, {}, {}", image.name, server.name, verb.as_str());
             judge(table, &figure, verb, runs);
@@ -184,8 +182,8 @@ impl Bench<'_> {
             }
             counts.push((peer.name, found));
         }
-        clear(&out)?;
-        clear(&other)?;
+        fs::remove_dir_all(&out)?;
+        fs::remove_dir_all(&other)?;
         let prefix = format!("{}, {}", image.name, server.name);
         // Besides its blobs and manifests a push asks for the tag once.
         for (n, what, limit) in [
