@@ -3,6 +3,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     ops::Range,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -10,8 +11,11 @@ use futures_util::{StreamExt, stream};
 
 use crate::{Algorithm, Blob, BoxStream, Cx, Descriptor, Error, MediaType, Result};
 
-/// Bytes that one poll of a file's stream reads.
-const CHUNK: usize = 256 << 10;
+/// Bytes that one poll of a file's stream reads. Each wakes a thread, whose cost counts for more than that of a chunk
+/// that leaves the processor's cache before it is sent.
+const CHUNK: usize = 1 << 20;
+/// Buffers that a stream keeps for its next chunks: one is sent while another is read.
+const SPARE: usize = 2;
 
 /// Content that is a file of exactly this content.
 #[derive(Clone, Debug)]
@@ -19,7 +23,7 @@ pub struct FileBlob {
     descriptor: Descriptor,
     path: PathBuf,
     /// Deletes the file when the last clone is gone.
-    _temporary: Option<std::sync::Arc<tempfile::TempPath>>,
+    _temporary: Option<Arc<tempfile::TempPath>>,
 }
 
 impl FileBlob {
@@ -38,7 +42,7 @@ impl FileBlob {
         Self {
             descriptor,
             path: file,
-            _temporary: Some(std::sync::Arc::new(path)),
+            _temporary: Some(Arc::new(path)),
         }
     }
 
@@ -104,12 +108,14 @@ pub(crate) fn read_file(path: PathBuf, range: Range<u64>) -> BoxStream<Bytes> {
     struct State {
         path: PathBuf,
         file: Option<File>,
+        spare: Spare,
         at: u64,
         end: u64,
     }
     let state = State {
         path,
         file: None,
+        spare: Spare::default(),
         at: range.start,
         end: range.end,
     };
@@ -130,7 +136,8 @@ pub(crate) fn read_file(path: PathBuf, range: Range<u64>) -> BoxStream<Bytes> {
                     };
                     let want = CHUNK.min(usize::try_from(state.end - state.at).unwrap_or(CHUNK));
                     // Reading to the end of a part fills a buffer that nobody had to clear.
-                    let mut chunk = Vec::with_capacity(want);
+                    let mut chunk = state.spare.take();
+                    chunk.reserve_exact(want);
                     let n = (&mut file).take(want as u64).read_to_end(&mut chunk)?;
                     state.at = if n == 0 {
                         state.end
@@ -138,7 +145,7 @@ pub(crate) fn read_file(path: PathBuf, range: Range<u64>) -> BoxStream<Bytes> {
                         state.at + n as u64
                     };
                     state.file = Some(file);
-                    Ok(Bytes::from(chunk))
+                    Ok(state.spare.lend(chunk))
                 };
                 match read(&mut state) {
                     Ok(chunk) => Ok(Some((chunk, state))),
@@ -148,6 +155,48 @@ pub(crate) fn read_file(path: PathBuf, range: Range<u64>) -> BoxStream<Bytes> {
             .await
     })
     .boxed()
+}
+
+/// Memory of a stream's chunks, which comes back when they are dropped: new memory would have to be cleared by the
+/// system each time.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
+
+struct Lent {
+    bytes: Vec<u8>,
+    spare: Spare,
+}
+
+impl Spare {
+    fn take(&self) -> Vec<u8> {
+        self.buffers().pop().unwrap_or_default()
+    }
+
+    fn lend(&self, bytes: Vec<u8>) -> Bytes {
+        let spare = self.clone();
+        Bytes::from_owner(Lent { bytes, spare })
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        let mut buffers = self.spare.buffers();
+        if buffers.len() < SPARE {
+            buffers.push(bytes);
+        }
+    }
 }
 
 fn io_error(path: &Path, error: io::Error) -> Error {
@@ -165,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_read_at_any_range() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let content: Vec<u8> = (0u32..(256 << 11) + 10).map(|n| (n % 251) as u8).collect();
+        let content: Vec<u8> = (0u32..(4 << 20) + 10).map(|n| (n % 251) as u8).collect();
         file.write_all(&content).unwrap();
         let cx = Cx::default();
         let blob = FileBlob::of(&cx, MediaType::OCI_LAYER, file.path())
@@ -183,6 +232,19 @@ mod tests {
                 .unwrap();
             assert_eq!(part.concat(), content[range]);
         }
+    }
+
+    #[tokio::test]
+    async fn chunks_that_are_dropped_give_their_memory_to_the_next() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::write(&path, vec![7; 4 * CHUNK]).unwrap();
+        let mut content = read_file(path.to_path_buf(), 0..4 * CHUNK as u64);
+        let mut places = std::collections::HashSet::new();
+        while let Some(chunk) = content.try_next().await.unwrap() {
+            assert_eq!(chunk.len(), CHUNK);
+            places.insert(chunk.as_ptr());
+        }
+        assert_eq!(places.len(), 1);
     }
 
     #[tokio::test]

@@ -12,11 +12,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use ocicore::{BoxStream, Cx, Error, Result};
 
-use self::upload::FsUpload;
+use self::{room::Room, upload::FsUpload};
 use super::{Key, Meta, Object, Storage, Upload, UploadId, Version, When, conflict};
 
 mod list;
 mod read;
+mod room;
 mod upload;
 
 /// Temporary files of a crashed server are removed after this time.
@@ -36,7 +37,7 @@ pub struct FsStorage {
 struct Inner {
     root: PathBuf,
     durability: Durability,
-    room: read::Room,
+    room: Room,
 }
 
 /// What an acknowledged write survives. Closed: there is nothing in between.
@@ -67,7 +68,7 @@ impl FsStorage {
         let inner = Inner {
             root: root.into(),
             durability,
-            room: read::Room::default(),
+            room: Room::default(),
         };
         inner.prepare()?;
         Ok(Self {

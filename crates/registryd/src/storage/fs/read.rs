@@ -4,7 +4,6 @@ use std::{
     ops::Range,
     path::Path,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -17,37 +16,18 @@ use futures_util::{
 };
 use ocicore::{BoxStream, Cx, Error, Result};
 use rustix::buffer::spare_capacity;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Meta, is_missing, meta};
+use super::{
+    Meta, is_missing, meta,
+    room::{LARGE, Room},
+};
 
 /// Bytes that come along with opening, so that a manifest or config takes one step.
 const FIRST: usize = 128 << 10;
-/// Bytes of each further step, the largest for which there is room. A step wakes a thread, whose
-/// cost counts for more than that of a chunk that leaves the processor's cache before it is sent.
-const LARGE: [usize; 2] = [1 << 20, 256 << 10];
-/// The same while [`ROOM`] is taken.
+/// Bytes of each further step, the first for which there is room.
+const STEPS: [usize; 2] = [LARGE, 256 << 10];
+/// The same where there is none.
 const SMALL: usize = 64 << 10;
-/// Bytes of large chunks that wait to be sent at most, of all readers, so that many who take
-/// nothing do not hold much memory.
-const ROOM: usize = 8 << 20;
-/// Buffers of the largest chunks that are kept for the next ones: what threads that read allocate and others free comes
-/// back to the system late.
-const SPARE: usize = 4;
-
-/// Where large chunks are counted, in units of [`SMALL`].
-#[derive(Clone, Debug)]
-pub(super) struct Room {
-    units: Arc<Semaphore>,
-    spare: Arc<Mutex<Vec<Vec<u8>>>>,
-}
-
-/// A large chunk, which counts until it is sent.
-struct Counted {
-    bytes: Vec<u8>,
-    room: Room,
-    _units: OwnedSemaphorePermit,
-}
 
 /// A file that is open at a range, with the first bytes read.
 pub(super) struct Opened {
@@ -95,53 +75,6 @@ pub(super) fn open(
     Ok(Some((meta, Opened { first, rest })))
 }
 
-impl Default for Room {
-    fn default() -> Self {
-        Self {
-            units: Arc::new(Semaphore::new(ROOM / SMALL)),
-            spare: Arc::default(),
-        }
-    }
-}
-
-impl Room {
-    /// Room for a chunk of that many bytes, if there is as much.
-    fn of(&self, most: usize) -> Option<(usize, OwnedSemaphorePermit)> {
-        let units = u32::try_from(most.div_ceil(SMALL)).ok()?;
-        let units = Arc::clone(&self.units).try_acquire_many_owned(units).ok()?;
-        Some((most, units))
-    }
-
-    /// An empty buffer, perhaps with memory for a chunk of that many bytes.
-    fn buffer(&self, most: usize) -> Vec<u8> {
-        match most == LARGE[0] {
-            true => self.spare().pop().unwrap_or_default(),
-            false => Vec::new(),
-        }
-    }
-
-    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let mut spare = self.room.spare();
-        if bytes.capacity() >= LARGE[0] && spare.len() < SPARE {
-            bytes.clear();
-            spare.push(bytes);
-        }
-    }
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 impl Opened {
     pub(super) fn into_stream(self) -> BoxStream<Bytes> {
         let first = stream::iter((!self.first.is_empty()).then_some(Ok(self.first)));
@@ -158,13 +91,15 @@ impl Rest {
             Cx::default()
                 .blocking(move |_| {
                     let left = self.left();
-                    let room = |most: usize| self.room.of(most.min(left));
-                    let chunk = match LARGE.into_iter().find_map(room) {
-                        Some((most, units)) => Bytes::from_owner(Counted {
-                            bytes: self.read(most, self.room.buffer(most))?,
-                            room: self.room.clone(),
-                            _units: units,
-                        }),
+                    let room = |step: usize| {
+                        let most = step.min(left);
+                        Some((most, self.room.of(most)?))
+                    };
+                    let chunk = match STEPS.into_iter().find_map(room) {
+                        Some((most, share)) => {
+                            let bytes = self.read(most, self.room.buffer(most))?;
+                            self.room.counted(bytes, share)
+                        }
                         None => self.read(SMALL, Vec::new())?.into(),
                     };
                     Ok((chunk, (!self.range.is_empty()).then_some(self)))

@@ -21,12 +21,21 @@ use ocicore::{BoxStream, Error, Result};
 use super::{
     Durability, FsStorage, Inner, Key, Upload, UploadId, conflict, is_missing, read,
     remove_if_there,
+    room::{LARGE, Room, Share},
 };
 
-/// Bytes that are written in one step, while the next are received.
+/// Bytes that are written in one step, while the next are received; [`LARGE`] where there is room.
 const BATCH: usize = 256 << 10;
 /// How long a step is gathered.
 const LONGEST: Duration = Duration::from_secs(1);
+
+/// What is written in one step.
+#[derive(Default)]
+struct Batch {
+    chunks: Vec<Bytes>,
+    len: usize,
+    share: Option<Share>,
+}
 
 /// A file that grows. It is locked, so that one process and one task holds it.
 #[derive(Debug)]
@@ -126,26 +135,26 @@ impl Upload for FsUpload {
     async fn append(&mut self, at: u64, body: BoxStream<Bytes>) -> Result<u64> {
         // It is polled once more after its end.
         let mut body = body.fuse().boxed();
-        let id = self.id.clone();
-        let mut batch = collect(&mut body).await?;
+        let (id, room) = (self.id.clone(), self.storage.inner.room.clone());
+        let mut batch = collect(&mut body, &room).await?;
         // A body of one batch, as most are, takes one step.
         let mut offset = at;
         let mut first = true;
-        while !batch.is_empty() || first {
-            let len: u64 = batch.iter().map(|chunk| chunk.len() as u64).sum();
+        while batch.len > 0 || first {
+            let len = batch.len as u64;
             let (id, is_first, from) = (id.clone(), first, offset);
             let write = self.run("append to", move |_, file| {
                 if is_first {
                     cut(file, from, &id)?;
                 }
                 let mut to = from;
-                for chunk in batch {
+                for chunk in batch.chunks {
                     file.write_all_at(&chunk, to)?;
                     to += chunk.len() as u64;
                 }
                 Ok(())
             });
-            let (written, next) = future::join(write, collect(&mut body)).await;
+            let (written, next) = future::join(write, collect(&mut body, &room)).await;
             written?;
             offset += len;
             batch = next?;
@@ -226,23 +235,37 @@ fn cut(file: &File, len: u64, id: &UploadId) -> io::Result<bool> {
     }
 }
 
-/// The next chunks, empty at the end only. Of who sends slowly, what came is not kept for long.
-async fn collect(body: &mut BoxStream<Bytes>) -> Result<Vec<Bytes>> {
-    let (mut batch, mut len) = (Vec::new(), 0);
+impl Batch {
+    fn push(&mut self, chunk: Bytes) {
+        self.len += chunk.len();
+        if !chunk.is_empty() {
+            self.chunks.push(chunk);
+        }
+    }
+
+    fn is_full(&mut self, room: &Room) -> bool {
+        if self.len >= BATCH && self.share.is_none() {
+            self.share = room.of(LARGE);
+        }
+        let most = self.share.as_ref().map_or(BATCH, |_| LARGE);
+        self.len >= most
+    }
+}
+
+/// The next chunks, none at the end only. Of who sends slowly, what came is not kept for long.
+async fn collect(body: &mut BoxStream<Bytes>, room: &Room) -> Result<Batch> {
+    let mut batch = Batch::default();
     let mut enough = pin!(tokio::time::sleep(LONGEST));
-    while len < BATCH {
-        let next = match batch.is_empty() {
-            true => body.try_next().await?,
-            false => match future::select(body.try_next(), enough.as_mut()).await {
+    while !batch.is_full(room) {
+        let next = match batch.len {
+            0 => body.try_next().await?,
+            _ => match future::select(body.try_next(), enough.as_mut()).await {
                 Either::Left((next, _)) => next?,
                 Either::Right(_) => break,
             },
         };
         let Some(chunk) = next else { break };
-        len += chunk.len();
-        if !chunk.is_empty() {
-            batch.push(chunk);
-        }
+        batch.push(chunk);
     }
     Ok(batch)
 }
@@ -253,4 +276,45 @@ fn data_path(inner: &Inner, id: &UploadId) -> PathBuf {
 
 fn note_path(inner: &Inner, id: &UploadId) -> PathBuf {
     inner.root.join(format!(".uploads/{id}.note"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn batches(room: &Room) -> Vec<usize> {
+        let chunks = (0..40u8).map(|n| Ok(Bytes::from(vec![n; 64 << 10])));
+        let mut body = stream::iter(chunks).boxed();
+        let mut lens = Vec::new();
+        loop {
+            let batch = collect(&mut body, room).await.unwrap();
+            if batch.len == 0 {
+                return lens;
+            }
+            assert_eq!(batch.chunks.concat().len(), batch.len);
+            lens.push(batch.len);
+        }
+    }
+
+    #[tokio::test]
+    async fn batches_are_large_where_there_is_room() {
+        let room = Room::default();
+        assert_eq!(batches(&room).await, [LARGE, LARGE, LARGE / 2]);
+        let mut shares = Vec::new();
+        while let Some(share) = room.of(LARGE) {
+            shares.push(share);
+        }
+        assert_eq!(batches(&room).await, [BATCH; 10]);
+        drop(shares);
+        assert_eq!(batches(&room).await, [LARGE, LARGE, LARGE / 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_slow_sender_sent_is_not_kept_for_long() {
+        let sent = stream::iter([Ok(Bytes::from(vec![7; BATCH]))]);
+        let mut body = sent.chain(stream::pending()).boxed();
+        let room = Room::default();
+        let batch = collect(&mut body, &room).await.unwrap();
+        assert_eq!(batch.len, BATCH);
+    }
 }
