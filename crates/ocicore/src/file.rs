@@ -7,14 +7,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_core::Stream;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{Algorithm, Blob, BoxStream, Cx, Descriptor, Error, MediaType, Result};
 
-/// Bytes that one poll of a file's stream reads. Each wakes a thread, whose cost counts for more than that of a chunk
-/// that leaves the processor's cache before it is sent.
-const CHUNK: usize = 1 << 20;
-/// Buffers that a stream keeps for its next chunks: one is sent while another is read.
+/// Bytes of a stream's chunks, by which others see that it gets on.
+const CHUNK: usize = 256 << 10;
+/// Bytes that are read in one step, which wakes a thread; so that is done for several chunks.
+const STEP: usize = 4 * CHUNK;
+/// Buffers that a stream keeps for its next steps: one is sent while another is read.
 const SPARE: usize = 2;
 
 /// Content that is a file of exactly this content.
@@ -103,78 +105,94 @@ fn read_range(blob: FileBlob, range: Range<u64>) -> BoxStream<Bytes> {
         .boxed()
 }
 
-/// Streams a part of a file in chunks, each read on a thread for blocking work.
+/// Streams a part of a file, which a thread for blocking work reads.
 pub(crate) fn read_file(path: PathBuf, range: Range<u64>) -> BoxStream<Bytes> {
-    struct State {
-        path: PathBuf,
-        file: Option<File>,
-        spare: Spare,
-        at: u64,
-        end: u64,
-    }
     let state = State {
         path,
         file: None,
         spare: Spare::default(),
-        at: range.start,
-        end: range.end,
+        range,
     };
     stream::try_unfold(state, |mut state| async move {
-        if state.at >= state.end {
+        if state.range.is_empty() {
             return Ok(None);
         }
         Cx::default()
-            .blocking(move |_| {
-                let read = |state: &mut State| {
-                    let mut file = match state.file.take() {
-                        Some(file) => file,
-                        None => {
-                            let mut file = File::open(&state.path)?;
-                            file.seek(SeekFrom::Start(state.at))?;
-                            file
-                        }
-                    };
-                    let want = CHUNK.min(usize::try_from(state.end - state.at).unwrap_or(CHUNK));
-                    // Reading to the end of a part fills a buffer that nobody had to clear.
-                    let mut chunk = state.spare.take();
-                    chunk.reserve_exact(want);
-                    let n = (&mut file).take(want as u64).read_to_end(&mut chunk)?;
-                    state.at = if n == 0 {
-                        state.end
-                    } else {
-                        state.at + n as u64
-                    };
-                    state.file = Some(file);
-                    Ok(state.spare.lend(chunk))
-                };
-                match read(&mut state) {
-                    Ok(chunk) => Ok(Some((chunk, state))),
-                    Err(error) => Err(io_error(&state.path, error)),
-                }
+            .blocking(move |_| match state.read() {
+                Ok(bytes) => Ok(Some((chunks(bytes), state))),
+                Err(error) => Err(io_error(&state.path, error)),
             })
             .await
     })
+    .try_flatten()
     .boxed()
 }
 
-/// Memory of a stream's chunks, which comes back when they are dropped: new memory would have to be cleared by the
-/// system each time.
+fn chunks(mut bytes: Bytes) -> impl Stream<Item = Result<Bytes>> {
+    stream::iter(std::iter::from_fn(move || {
+        let chunk = bytes.split_to(CHUNK.min(bytes.len()));
+        (!chunk.is_empty()).then_some(Ok(chunk))
+    }))
+}
+
+struct State {
+    path: PathBuf,
+    file: Option<File>,
+    spare: Spare,
+    range: Range<u64>,
+}
+
+impl State {
+    /// The next step, empty at the end of the file.
+    fn read(&mut self) -> io::Result<Bytes> {
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let mut file = File::open(&self.path)?;
+                file.seek(SeekFrom::Start(self.range.start))?;
+                file
+            }
+        };
+        let left = self.range.end - self.range.start;
+        let mut buffer = self.spare.take();
+        buffer.resize(usize::try_from(left).unwrap_or(STEP).min(STEP), 0);
+        let mut len = 0;
+        while let Some(rest @ [_, ..]) = buffer.get_mut(len..) {
+            match file.read(rest) {
+                Ok(0) => break,
+                Ok(n) => len += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.range.start = match len {
+            0 => self.range.end,
+            _ => self.range.start + len as u64,
+        };
+        self.file = Some(file);
+        Ok(self.spare.lend(buffer).slice(..len))
+    }
+}
+
+/// Memory of a stream's steps, which comes back when their last chunk is dropped: the system would have to clear new
+/// memory each time.
 #[derive(Clone, Default)]
 struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
 
 struct Lent {
-    bytes: Vec<u8>,
+    buffer: Vec<u8>,
     spare: Spare,
 }
 
 impl Spare {
+    /// A buffer, perhaps with content of earlier.
     fn take(&self) -> Vec<u8> {
         self.buffers().pop().unwrap_or_default()
     }
 
-    fn lend(&self, bytes: Vec<u8>) -> Bytes {
+    fn lend(&self, buffer: Vec<u8>) -> Bytes {
         let spare = self.clone();
-        Bytes::from_owner(Lent { bytes, spare })
+        Bytes::from_owner(Lent { buffer, spare })
     }
 
     fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
@@ -184,17 +202,15 @@ impl Spare {
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        &self.buffer
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
         let mut buffers = self.spare.buffers();
         if buffers.len() < SPARE {
-            buffers.push(bytes);
+            buffers.push(std::mem::take(&mut self.buffer));
         }
     }
 }
@@ -214,7 +230,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_read_at_any_range() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let content: Vec<u8> = (0u32..(4 << 20) + 10).map(|n| (n % 251) as u8).collect();
+        let content: Vec<u8> = (0..=250).cycle().take(2 * STEP + 10).collect();
         file.write_all(&content).unwrap();
         let cx = Cx::default();
         let blob = FileBlob::of(&cx, MediaType::OCI_LAYER, file.path())
@@ -224,7 +240,7 @@ mod tests {
             *blob.descriptor(),
             Descriptor::of(MediaType::OCI_LAYER, &content)
         );
-        for range in [0..content.len(), 1..5, CHUNK - 1..CHUNK + 1, 7..7] {
+        for range in [0..content.len(), 1..5, STEP - 1..STEP + 1, 7..7] {
             let part: Vec<Bytes> = blob
                 .open(range.start as u64..range.end as u64)
                 .try_collect()
@@ -234,17 +250,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn memory_comes_back_with_the_last_chunk() {
+        let spare = Spare::default();
+        let lent: Vec<Bytes> = (0..3).map(|_| spare.lend(vec![7; 100])).collect();
+        let place = lent[0].as_ptr();
+        let chunk = lent[0].slice(20..30);
+        drop(lent);
+        assert_eq!(spare.buffers().len(), SPARE);
+        spare.buffers().clear();
+        drop(chunk);
+        let buffer = spare.take();
+        assert_eq!((buffer.as_ptr(), buffer.len()), (place, 100));
+        assert_eq!(spare.take().capacity(), 0);
+    }
+
     #[tokio::test]
-    async fn chunks_that_are_dropped_give_their_memory_to_the_next() {
-        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        std::fs::write(&path, vec![7; 4 * CHUNK]).unwrap();
-        let mut content = read_file(path.to_path_buf(), 0..4 * CHUNK as u64);
-        let mut places = std::collections::HashSet::new();
-        while let Some(chunk) = content.try_next().await.unwrap() {
-            assert_eq!(chunk.len(), CHUNK);
-            places.insert(chunk.as_ptr());
-        }
-        assert_eq!(places.len(), 1);
+    async fn a_file_that_became_shorter_ends_early() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![7; STEP + CHUNK + 1]).unwrap();
+        let content = read_file(file.path().to_owned(), 0..10 * STEP as u64);
+        let chunks: Vec<Bytes> = content.try_collect().await.unwrap();
+        let lens: Vec<usize> = chunks.iter().map(Bytes::len).collect();
+        assert_eq!(lens, [CHUNK, CHUNK, CHUNK, CHUNK, CHUNK, 1]);
     }
 
     #[tokio::test]

@@ -37,7 +37,9 @@ pub struct FsStorage {
 struct Inner {
     root: PathBuf,
     durability: Durability,
-    room: Room,
+    /// Rooms of their own, so that those who write slow down none who read.
+    reading: Room,
+    writing: Room,
 }
 
 /// What an acknowledged write survives. Closed: there is nothing in between.
@@ -68,7 +70,8 @@ impl FsStorage {
         let inner = Inner {
             root: root.into(),
             durability,
-            room: Room::default(),
+            reading: Room::default(),
+            writing: Room::default(),
         };
         inner.prepare()?;
         Ok(Self {
@@ -248,7 +251,7 @@ impl Storage for FsStorage {
         let path = self.inner.path(key);
         let opened = self
             .run("read", key, move |inner| {
-                read::open(&path, range, &inner.room)
+                read::open(&path, range, &inner.reading)
             })
             .await?;
         Ok(opened.map(|(meta, opened)| Object {

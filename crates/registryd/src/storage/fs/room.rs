@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bytes of a large piece. A step wakes a thread, whose cost counts for more than that of a piece that leaves the
 /// processor's cache before it is sent or written.
 pub(super) const LARGE: usize = 1 << 20;
-/// Bytes of large pieces at most, of all who read and write, so that many who are slow do not hold much memory.
+/// Bytes of large pieces at most, so that many who are slow do not hold much memory.
 const ROOM: usize = 8 << 20;
 /// Bytes that are counted as one.
 const UNIT: usize = 64 << 10;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{
     TryStreamExt,
     future::{self, Either},
@@ -26,6 +26,8 @@ use super::{
 
 /// Bytes that are written in one step, while the next are received; [`LARGE`] where there is room.
 const BATCH: usize = 256 << 10;
+/// Smaller chunks are put together, so that a batch holds little more than its bytes, whatever they came in.
+const SMALL: usize = 16 << 10;
 /// How long a step is gathered.
 const LONGEST: Duration = Duration::from_secs(1);
 
@@ -33,6 +35,8 @@ const LONGEST: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Batch {
     chunks: Vec<Bytes>,
+    /// What comes behind them.
+    small: BytesMut,
     len: usize,
     share: Option<Share>,
 }
@@ -135,7 +139,7 @@ impl Upload for FsUpload {
     async fn append(&mut self, at: u64, body: BoxStream<Bytes>) -> Result<u64> {
         // It is polled once more after its end.
         let mut body = body.fuse().boxed();
-        let (id, room) = (self.id.clone(), self.storage.inner.room.clone());
+        let (id, room) = (self.id.clone(), self.storage.inner.writing.clone());
         let mut batch = collect(&mut body, &room).await?;
         // A body of one batch, as most are, takes one step.
         let mut offset = at;
@@ -147,12 +151,7 @@ impl Upload for FsUpload {
                 if is_first {
                     cut(file, from, &id)?;
                 }
-                let mut to = from;
-                for chunk in batch.chunks {
-                    file.write_all_at(&chunk, to)?;
-                    to += chunk.len() as u64;
-                }
-                Ok(())
+                batch.write(file, from)
             });
             let (written, next) = future::join(write, collect(&mut body, &room)).await;
             written?;
@@ -172,7 +171,7 @@ impl Upload for FsUpload {
             let path = data_path(&storage.inner, &id);
             let opened = storage
                 .run("read", &id, move |inner| {
-                    read::open(&path, range, &inner.room)
+                    read::open(&path, range, &inner.reading)
                 })
                 .await?;
             Ok::<_, Error>(opened.map_or_else(
@@ -238,17 +237,28 @@ fn cut(file: &File, len: u64, id: &UploadId) -> io::Result<bool> {
 impl Batch {
     fn push(&mut self, chunk: Bytes) {
         self.len += chunk.len();
-        if !chunk.is_empty() {
-            self.chunks.push(chunk);
+        if chunk.len() < SMALL {
+            self.small.extend_from_slice(&chunk);
+        } else {
+            let small = self.end();
+            self.chunks.extend(small.into_iter().chain([chunk]));
         }
     }
 
-    fn is_full(&mut self, room: &Room) -> bool {
-        if self.len >= BATCH && self.share.is_none() {
-            self.share = room.of(LARGE);
+    /// The small chunks as one.
+    fn end(&mut self) -> Option<Bytes> {
+        let small = self.small.split().freeze();
+        (!small.is_empty()).then_some(small)
+    }
+
+    /// Writes it and gives up its share.
+    fn write(mut self, file: &File, mut to: u64) -> io::Result<()> {
+        let end = self.end();
+        for chunk in self.chunks.into_iter().chain(end) {
+            file.write_all_at(&chunk, to)?;
+            to += chunk.len() as u64;
         }
-        let most = self.share.as_ref().map_or(BATCH, |_| LARGE);
-        self.len >= most
+        Ok(())
     }
 }
 
@@ -256,7 +266,14 @@ impl Batch {
 async fn collect(body: &mut BoxStream<Bytes>, room: &Room) -> Result<Batch> {
     let mut batch = Batch::default();
     let mut enough = pin!(tokio::time::sleep(LONGEST));
-    while !batch.is_full(room) {
+    loop {
+        if batch.len >= BATCH && batch.share.is_none() {
+            batch.share = room.of(LARGE);
+        }
+        let most = batch.share.as_ref().map_or(BATCH, |_| LARGE);
+        if batch.len >= most {
+            break;
+        }
         let next = match batch.len {
             0 => body.try_next().await?,
             _ => match future::select(body.try_next(), enough.as_mut()).await {
@@ -291,22 +308,38 @@ mod tests {
             if batch.len == 0 {
                 return lens;
             }
-            assert_eq!(batch.chunks.concat().len(), batch.len);
             lens.push(batch.len);
         }
+    }
+
+    fn shares(room: &Room) -> Vec<Share> {
+        std::iter::from_fn(|| room.of(LARGE)).collect()
     }
 
     #[tokio::test]
     async fn batches_are_large_where_there_is_room() {
         let room = Room::default();
         assert_eq!(batches(&room).await, [LARGE, LARGE, LARGE / 2]);
-        let mut shares = Vec::new();
-        while let Some(share) = room.of(LARGE) {
-            shares.push(share);
-        }
+        let shares = shares(&room);
         assert_eq!(batches(&room).await, [BATCH; 10]);
         drop(shares);
         assert_eq!(batches(&room).await, [LARGE, LARGE, LARGE / 2]);
+    }
+
+    #[tokio::test]
+    async fn small_chunks_are_put_together_in_their_order() {
+        let lens = [1, SMALL, 0, 2, SMALL - 1, 3, SMALL + 1, SMALL, 1, 1];
+        let chunks = lens
+            .into_iter()
+            .zip(1u8..)
+            .map(|(len, n)| Bytes::from(vec![n; len]));
+        let content = chunks.clone().collect::<Vec<_>>().concat();
+        let mut body = stream::iter(chunks.map(Ok)).boxed();
+        let batch = collect(&mut body, &Room::default()).await.unwrap();
+        assert_eq!((batch.len, batch.chunks.len()), (content.len(), 5));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        batch.write(file.as_file(), 0).unwrap();
+        assert_eq!(fs::read(file.path()).unwrap(), content);
     }
 
     #[tokio::test(start_paused = true)]
@@ -316,5 +349,29 @@ mod tests {
         let room = Room::default();
         let batch = collect(&mut body, &room).await.unwrap();
         assert_eq!(batch.len, BATCH);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_takes_no_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = FsStorage::open(directory.path()).unwrap();
+        let mut upload = FsUpload::begin(&storage).await.unwrap();
+        let (path, room) = (
+            data_path(&storage.inner, &upload.id),
+            storage.inner.writing.clone(),
+        );
+        let all = shares(&room).len();
+        let sent = stream::iter([Ok(Bytes::from(vec![7; BATCH]))]);
+        let stopped = upload.append(0, sent.chain(stream::pending()).boxed());
+        let looked = async {
+            while fs::metadata(&path).unwrap().len() < BATCH as u64 || shares(&room).len() < all {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let looked = tokio::time::timeout(Duration::from_secs(60), looked);
+        match future::select(stopped, pin!(looked)).await {
+            Either::Left(_) => panic!("it has no end"),
+            Either::Right((looked, _)) => looked.unwrap(),
+        }
     }
 }
