@@ -2,7 +2,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Digest, Error, Result};
+use crate::{Digest, Error, Result, error::Printable};
 
 /// A media type (RFC 6838 §4.2), without parameters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -377,11 +377,13 @@ impl FromStr for Platform {
     }
 }
 
+/// As it is parsed; control characters, which foreign documents may have, are escaped.
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
+        let (os, architecture) = (Printable(&self.os), Printable(&self.architecture));
+        write!(f, "{os}/{architecture}")?;
         match &self.variant {
-            Some(variant) => write!(f, "/{variant}"),
+            Some(variant) => write!(f, "/{}", Printable(variant)),
             None => Ok(()),
         }
     }
@@ -415,6 +417,13 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<Descriptor>(&bad).is_err());
         }
+    }
+
+    #[test]
+    fn a_platform_moves_no_cursor() {
+        let json = r#"{"os":"\u001b[31m","architecture":"a\nb","variant":"v8"}"#;
+        let platform: Platform = serde_json::from_str(json).unwrap();
+        assert_eq!(platform.to_string(), r"\u{1b}[31m/a\nb/v8");
     }
 
     #[test]

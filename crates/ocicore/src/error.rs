@@ -1,4 +1,4 @@
-use std::{error::Error as StdError, io};
+use std::{error::Error as StdError, fmt, io};
 
 use crate::{Cancelled, Digest, Repository};
 
@@ -116,14 +116,37 @@ pub enum Error {
     },
 }
 
+/// Text of others, in which control characters are escaped: it must not move a terminal's cursor.
+pub(crate) struct Printable<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.0.split_inclusive(char::is_control) {
+            match part.char_indices().next_back() {
+                Some((at, last)) if last.is_control() => {
+                    f.write_str(part.get(..at).unwrap_or_default())?;
+                    last.escape_default().fmt(f)?;
+                }
+                _ => f.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Result of the ports.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// A failed parse; `input` is shortened.
+    /// A failed parse; `input` is shortened, and its control characters are escaped.
     pub fn parse(noun: &'static str, input: &str, expected: &'static str) -> Self {
-        let mut shown: String = input.chars().take(256).collect();
-        if shown.len() < input.len() {
+        let end = input
+            .char_indices()
+            .nth(256)
+            .map_or(input.len(), |(end, _)| end);
+        let (start, rest) = input.split_at(end);
+        let mut shown = Printable(start).to_string();
+        if !rest.is_empty() {
             shown.push('…');
         }
         Self::Parse {
@@ -283,12 +306,21 @@ mod tests {
         );
         assert_eq!(error.class(), Class::Exhausted);
         assert!(error.find::<io::Error>().is_some());
-        assert!(error.find::<std::fmt::Error>().is_none());
+        assert!(error.find::<fmt::Error>().is_none());
     }
 
     #[test]
     fn long_input_is_shortened() {
         let error = Error::parse("tag", &"x".repeat(10_000), "at most 128 characters");
         assert!(error.to_string().len() < 400);
+    }
+
+    #[test]
+    fn what_is_shown_of_input_moves_no_cursor() {
+        let error = Error::parse("tag", "\u{1b}[2Jä\n\u{9b}x", "no");
+        assert_eq!(
+            error.to_string(),
+            "`\\u{1b}[2Jä\\n\\u{9b}x` is not a valid tag: no"
+        );
     }
 }

@@ -291,6 +291,13 @@ impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(input: &str) -> Result<Self> {
+        if input.contains("://") {
+            return Err(Error::parse(
+                "reference",
+                input,
+                "leave out the scheme, expected [HOST/]PATH[:TAG][@DIGEST]",
+            ));
+        }
         let (rest, digest) = match input.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.parse()?)),
             None => (input, None),
@@ -473,6 +480,16 @@ mod tests {
         let both: Reference = format!("a:1@{D}").parse().unwrap();
         assert_eq!(both.to_string(), format!("docker.io/library/a:1@{D}"));
         assert_eq!(both.name().to_string(), D);
+    }
+
+    #[test]
+    fn a_reference_has_no_scheme() {
+        let error = "https://r.io/a:1".parse::<Reference>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`https://r.io/a:1` is not a valid reference: \
+             leave out the scheme, expected [HOST/]PATH[:TAG][@DIGEST]"
+        );
     }
 
     #[test]

@@ -267,12 +267,12 @@ impl Layout {
     }
 
     fn io(&self, action: &'static str, path: &Path, error: io::Error) -> Error {
-        Error::io(
-            action,
-            path.strip_prefix(&self.root).unwrap_or(path).display(),
-            self,
-            error,
-        )
+        let path = path.strip_prefix(&self.root).unwrap_or(path);
+        let path = match path.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => path,
+        };
+        Error::io(action, path.display(), self, error)
     }
 }
 
