@@ -178,10 +178,12 @@ fn read<'a>(
             let below = read(store, name, Some(child), (depth + 1, left));
             manifests.push(below.await?);
         }
-        let blobs: u64 = links.blobs().map(Descriptor::size).sum();
-        let below: u64 = manifests.iter().map(|child: &Node| child.bytes).sum();
+        // What a registry says of sizes need not be true.
+        let blobs = links.blobs().map(Descriptor::size);
+        let below = manifests.iter().map(|child: &Node| child.bytes);
+        let own = manifest.descriptor().size();
         Ok(Node {
-            bytes: manifest.descriptor().size() + blobs + below,
+            bytes: blobs.chain(below).fold(own, u64::saturating_add),
             descriptor: manifest.descriptor().clone(),
             platform: entry
                 .and_then(Descriptor::platform)

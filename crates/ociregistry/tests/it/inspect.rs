@@ -4,11 +4,12 @@ use std::{env, path::Path, process::Output};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ocicore::{
-    Cx, MediaType, Place, RawManifest, Repositories, Repository,
+    Blob, BytesBlob, Cx, MediaType, Place, RawManifest, Repositories, Repository,
     conformance::{Fixture, peer::peer},
 };
 use ociregistry::Registry;
 use registryd::{Server, storage::MemoryStorage};
+use serde_json::json;
 use tokio::process::Command;
 
 use crate::support::{fresh, plain, secured};
@@ -32,6 +33,35 @@ fn program(auth: &Path) -> Command {
     let mut command = Command::new(program);
     command.env("REGISTRY_AUTH_FILE", auth);
     command
+}
+
+#[tokio::test]
+async fn sizes_that_are_made_up_are_shown() {
+    let server = Server::builder(MemoryStorage::new())
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let name = fresh(&server.addr().to_string());
+    let store = Registry::builder().build().repository(&name).unwrap();
+    let blob = BytesBlob::new(MediaType::OCI_CONFIG, "{}");
+    let (cx, config) = (Cx::default(), blob.descriptor());
+    store.put_blob(&cx, &blob).await.unwrap();
+    // Nobody has these layers.
+    let layer = json!({
+        "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "digest": config.digest(), "size": i64::MAX, "urls": ["http://127.0.0.1/x"],
+    });
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "config": config, "layers": [layer, layer, layer],
+    });
+    let manifest = RawManifest::new(MediaType::OCI_MANIFEST, manifest.to_string());
+    let tags = ["v1".parse().unwrap()];
+    store
+        .put_manifest(&cx, &manifest, Place::Root(&tags))
+        .await
+        .unwrap();
+    let shown = inspect(&[&format!("{name}:v1")]).await;
+    assert!(shown.status.success(), "{shown:?}");
 }
 
 async fn filled(registry: &Registry, name: &Repository) {
