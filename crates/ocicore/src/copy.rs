@@ -63,7 +63,7 @@ impl Root {
     }
 }
 
-/// How to copy.
+/// How to copy. Referrers come along, as far as the source knows them: an [`Image`](crate::Image) has none.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
@@ -202,6 +202,9 @@ pub struct Done {
 
 /// Finds out what has to be copied. Reads from both stores, and writes to none.
 ///
+/// A root that is there already, under all its tags, is left out as a whole: referrers that its source got since are not
+/// looked for; name them as roots of their own. So that a copy again costs one request.
+///
 /// # Errors
 /// The stores'; [`Error::Document`](crate::Error::Document) if a manifest cannot be read,
 /// [`Error::Limit`](crate::Error::Limit) if there are more manifests than [`Options::with_limits`]
@@ -215,21 +218,18 @@ pub async fn plan(
 ) -> Result<Plan> {
     let (mut present, mut wanted) = (Vec::new(), Vec::new());
     for root in roots {
-        let known = match &root.from {
-            Name::Digest(digest) => Some(*digest),
-            Name::Tag(_) => None,
-        };
-        let manifest = match known {
-            // Who asks by digest need not read it to see that it is there.
-            Some(digest) if is_there(cx, sink, &root.tags, &digest).await? => {
-                let name = Name::Digest(digest);
-                present.push(sink.resolve(cx, &name).await?);
-                continue;
-            }
-            _ => source.manifest(cx, &root.from).await?,
-        };
-        if known.is_none() && is_there(cx, sink, &root.tags, manifest.digest()).await? {
-            present.push(manifest.descriptor().clone());
+        // Who asks by digest need not read it to see that it is there.
+        if let Name::Digest(digest) = &root.from
+            && let Some(there) = find(cx, sink, &root.tags, digest).await?
+        {
+            present.push(there);
+            continue;
+        }
+        let manifest = source.manifest(cx, &root.from).await?;
+        if let Name::Tag(_) = &root.from
+            && let Some(there) = find(cx, sink, &root.tags, manifest.digest()).await?
+        {
+            present.push(there);
             continue;
         }
         wanted.push((manifest, root.tags.clone()));
@@ -330,23 +330,27 @@ async fn put_manifest(cx: &Cx, sink: &dyn ImageStore, step: &Step) -> Result<()>
     sink.put_manifest(cx, &step.manifest, place).await
 }
 
-/// Whether the root has this digest under each of its tags, or is there if it has none.
-async fn is_there(cx: &Cx, sink: &dyn ImageStore, tags: &[Tag], digest: &Digest) -> Result<bool> {
-    let by_digest = [Name::Digest(*digest)];
-    let by_tag: Vec<_> = tags.iter().cloned().map(Name::Tag).collect();
-    for name in if tags.is_empty() {
-        &by_digest[..]
-    } else {
-        &by_tag
-    } {
-        match sink.resolve(cx, name).await {
-            Ok(there) if there.digest() == digest => {}
-            Ok(_) => return Ok(false),
-            Err(error) if error.class() == Class::NotFound => return Ok(false),
+/// The root, if it has this digest under each of its tags, or is there if it has none.
+async fn find(
+    cx: &Cx,
+    sink: &dyn ImageStore,
+    tags: &[Tag],
+    digest: &Digest,
+) -> Result<Option<Descriptor>> {
+    let names = match tags {
+        [] => vec![Name::Digest(*digest)],
+        tags => tags.iter().cloned().map(Name::Tag).collect(),
+    };
+    let mut found = None;
+    for name in names {
+        match sink.resolve(cx, &name).await {
+            Ok(there) if there.digest() == digest => found = Some(there),
+            Ok(_) => return Ok(None),
+            Err(error) if error.class() == Class::NotFound => return Ok(None),
             Err(error) => return Err(error),
         }
     }
-    Ok(true)
+    Ok(found)
 }
 
 /// Counts what is read, as progress.

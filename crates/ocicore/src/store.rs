@@ -81,7 +81,8 @@ pub trait ImageSource: fmt::Debug + Send + Sync + 'static {
     /// If they cannot be listed.
     async fn referrers(&self, cx: &Cx, subject: &Digest) -> Result<Vec<Descriptor>>;
 
-    /// All tags, in lexical order.
+    /// All tags, in the order that the store gives them, which is the lexical one for most; of a repository that is not
+    /// there, none. What follows an error may be other tags.
     fn tags(&self, cx: &Cx) -> BoxStream<Tag>;
 }
 

@@ -72,7 +72,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// Opens an image of `source`; of an index, the one for `platform`. Layers are not read.
+    /// Opens an image of `source`; of an index, the one for `platform`. Where `name` is an image itself, it is taken
+    /// whatever its platform, as Docker does; its [config](Self::config) tells it. Layers are not read.
     ///
     /// # Errors
     /// [`Error::Platform`] if an index has nothing for the platform, [`Error::Document`] if it is

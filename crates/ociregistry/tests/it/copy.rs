@@ -7,16 +7,17 @@ use std::sync::{
 
 use futures_util::TryStreamExt;
 use ocicore::{
-    Blob, BytesBlob, Cx, Descriptor, Image, ImageStore, MediaType, Memory, Name, Place, Platform,
-    Progress, RawManifest, Repositories, TaskId, conformance::Fixture, copy,
+    Blob, BytesBlob, Cx, Descriptor, Image, ImageSink as _, ImageStore, MediaType, Memory, Name,
+    Place, Platform, Progress, RawManifest, Repositories, TaskId, conformance::Fixture, copy,
 };
 use ociregistry::{Registry, RegistryBuilder};
 use registryd::{Server, storage::MemoryStorage};
 use serde_json::json;
 
 use crate::{
+    fake::{Fake, Reply},
     proxy::{Fault, Proxy, Upstream},
-    support::{fresh, plain, secured},
+    support::{fresh, plain, quick, secured, store},
 };
 
 async fn ours() -> Server {
@@ -24,6 +25,38 @@ async fn ours() -> Server {
         .bind("127.0.0.1:0")
         .await
         .unwrap()
+}
+
+#[tokio::test]
+async fn an_image_that_is_there_costs_one_request() {
+    let manifest = RawManifest::new(MediaType::OCI_INDEX, r#"{"manifests":[]}"#);
+    let (digest, bytes) = (*manifest.digest(), manifest.bytes().clone());
+    let (cx, from) = (Cx::default(), Memory::default());
+    let tags = ["v1".parse().unwrap()];
+    from.put_manifest(&cx, &manifest, Place::Root(&tags))
+        .await
+        .unwrap();
+    let by_digest = Name::Digest(digest);
+    for root in [
+        copy::Root::same("v1".parse().unwrap()),
+        copy::Root::same(by_digest.clone()),
+        copy::Root::tagged(by_digest.clone(), tags.clone()),
+    ] {
+        let bytes = bytes.clone();
+        let fake = Fake::new(move |_, _| {
+            Reply::new(200)
+                .header("content-type", MediaType::OCI_INDEX)
+                .header("docker-content-digest", digest)
+                .body(bytes.clone())
+        })
+        .await;
+        let to = store(&quick().build(), &fake);
+        let plan = copy::plan(&cx, &from, &*to, &[root], &copy::Options::default())
+            .await
+            .unwrap();
+        assert_eq!(plan.present(), [manifest.descriptor().clone()]);
+        assert_eq!(fake.lines().len(), 1, "{:?}", fake.lines());
+    }
 }
 
 async fn copied(
