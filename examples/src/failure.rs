@@ -1,6 +1,6 @@
 use std::{error::Error as StdError, fmt};
 
-use ocicore::Class;
+use ocicore::{Class, causes, in_one_line};
 use serde_json::json;
 
 /// Why a command failed: an error of one of the crates, its class, and what to do about it.
@@ -70,24 +70,13 @@ impl Failure {
 
     /// The error with its causes, in one line.
     pub fn line(&self) -> String {
-        let mut text = self.error.to_string();
-        let mut at = self.error.source();
-        while let Some(cause) = at {
-            text += ": ";
-            text += &cause.to_string();
-            at = cause.source();
-        }
-        text
+        in_one_line(&*self.error)
     }
 
     /// One JSON object: `error`, `causes`, `class`, `hint`.
     pub fn to_json(&self) -> serde_json::Value {
-        let mut causes = Vec::new();
-        let mut at = self.error.source();
-        while let Some(cause) = at {
-            causes.push(cause.to_string());
-            at = cause.source();
-        }
+        let causes = causes(&*self.error).skip(1);
+        let causes: Vec<String> = causes.map(ToString::to_string).collect();
         json!({
             "error": self.error.to_string(), "causes": causes,
             "class": self.class, "hint": self.hint,

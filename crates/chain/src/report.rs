@@ -1,9 +1,9 @@
 //! What became of the images of a plan.
 
-use std::{error::Error as StdError, time::Duration};
+use std::time::Duration;
 
 use engine::spec::ImageId;
-use ocicore::Class;
+use ocicore::{Class, causes};
 use serde::{Serialize, Serializer};
 
 use crate::{Error, Plan, Step};
@@ -109,14 +109,8 @@ impl Outcome {
         if error.class() == Class::Cancelled {
             return Self::Cancelled;
         }
-        let mut errors = vec![error.to_string()];
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            errors.push(error.to_string());
-            cause = error.source();
-        }
         Self::Failed {
-            errors,
+            errors: causes(error).map(ToString::to_string).collect(),
             class: error.class(),
             tail: error.tail().to_vec(),
         }

@@ -1,7 +1,7 @@
 //! Removal of temporary tags, of a tag only and never by digest: to delete a manifest by digest
 //! takes all its tags with it, the one that was just promoted included.
 
-use ocicore::{Class, Cx, ImageSink, Name, Tag};
+use ocicore::{Class, Cx, ImageSink, Name, Tag, in_one_line};
 use serde::Serialize;
 
 use crate::Result;
@@ -34,19 +34,8 @@ pub async fn remove_tag(cx: &Cx, store: &dyn ImageSink, tag: &Tag) -> Result<Rem
             Class::NotFound => Ok(Removal::Gone),
             Class::Cancelled => Err(error.into()),
             _ => Ok(Removal::Kept {
-                reason: chain(&error),
+                reason: in_one_line(&error),
             }),
         },
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &ocicore::Error) -> String {
-    let mut text = error.to_string();
-    let mut at = std::error::Error::source(error);
-    while let Some(cause) = at {
-        text = format!("{text}: {cause}");
-        at = cause.source();
-    }
-    text
 }

@@ -116,6 +116,28 @@ pub enum Error {
     },
 }
 
+/// An error, then what caused it, and so on.
+pub fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// An error with its causes in one line, for logs and for what has room for one text only: each says its own part alone.
+///
+/// ```
+/// let there = std::fs::read("/nonexistent").unwrap_err();
+/// let error = ocicore::Error::io("read", "v1", "oci:/images", there);
+/// assert_eq!(
+///     ocicore::in_one_line(&error),
+///     "failed to read `v1` in oci:/images: No such file or directory (os error 2)"
+/// );
+/// ```
+pub fn in_one_line(error: &(dyn StdError + 'static)) -> String {
+    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
 /// Text of others, in which control characters are escaped: it must not move a terminal's cursor.
 pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
@@ -251,14 +273,7 @@ impl Error {
     /// The first error of type `E` in the chain, this one included: the implementation's own
     /// error, for example `error.find::<ociregistry::Error>()`.
     pub fn find<E: StdError + 'static>(&self) -> Option<&E> {
-        let mut at: Option<&(dyn StdError + 'static)> = Some(self);
-        while let Some(error) = at {
-            if let Some(hit) = error.downcast_ref::<E>() {
-                return Some(hit);
-            }
-            at = error.source();
-        }
-        None
+        causes(self).find_map(|error| error.downcast_ref())
     }
 }
 

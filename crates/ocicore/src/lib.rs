@@ -35,7 +35,7 @@ pub use blocking::Reader;
 pub use cx::{Cancelled, Clock, Cx, Progress, Task, TaskId};
 pub use descriptor::{Descriptor, MediaType, Platform};
 pub use digest::{Algorithm, Digest, Hasher};
-pub use error::{Class, Error, Result};
+pub use error::{Class, Error, Result, causes, in_one_line};
 #[cfg(feature = "fs")]
 pub use file::FileBlob;
 pub use image::{Config, Image, ImageBuilder, Layer};

@@ -20,7 +20,9 @@ use futures_util::TryStreamExt;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Class, Cx, Descriptor, Digest, Error, ImageSource, Name, RawManifest, Result};
+use crate::{
+    Class, Cx, Descriptor, Digest, Error, ImageSource, Name, RawManifest, Result, in_one_line,
+};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -314,13 +316,9 @@ enum Keep {
 }
 
 fn unreadable(error: &Error) -> FaultKind {
-    let mut reason = error.to_string();
-    let mut at = std::error::Error::source(error);
-    while let Some(source) = at {
-        reason += &format!(": {source}");
-        at = source.source();
+    FaultKind::Unreadable {
+        reason: in_one_line(error),
     }
-    FaultKind::Unreadable { reason }
 }
 
 #[cfg(test)]

@@ -126,12 +126,10 @@ fn print(text: &str) -> Result<()> {
 }
 
 /// An error with all its sources.
-fn report(error: &dyn std::error::Error) {
+fn report(error: &(dyn std::error::Error + 'static)) {
     eprintln!("error: {error}");
-    let mut at = error.source();
-    while let Some(source) = at {
-        eprintln!("  caused by: {source}");
-        at = source.source();
+    for cause in ocicore::causes(error).skip(1) {
+        eprintln!("  caused by: {cause}");
     }
 }
 

@@ -341,6 +341,6 @@ async fn speak(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(error = %routes::Chain(&error), "a connection ended early");
+        tracing::debug!(error = %ocicore::in_one_line(&error), "a connection ended early");
     }
 }

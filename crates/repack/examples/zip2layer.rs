@@ -31,13 +31,7 @@ fn main() -> ExitCode {
     match run(env::args().skip(1), &mut io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut at: Option<&dyn Error> = Some(&*error);
-            let mut text = String::from("error");
-            while let Some(error) = at {
-                text = format!("{text}: {error}");
-                at = error.source();
-            }
-            eprintln!("{text}");
+            eprintln!("error: {}", ocicore::in_one_line(&*error));
             ExitCode::FAILURE
         }
     }

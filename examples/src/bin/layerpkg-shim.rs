@@ -31,12 +31,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn fail(code: u8, what: &str, error: &dyn Error, hint: Option<String>) -> ExitCode {
+fn fail(code: u8, what: &str, error: &(dyn Error + 'static), hint: Option<String>) -> ExitCode {
     let mut text = format!("{what}: {error}\n");
-    let mut at = error.source();
-    while let Some(cause) = at {
+    for cause in ocicore::causes(error).skip(1) {
         text += &format!("  because: {cause}\n");
-        at = cause.source();
     }
     if let Some(hint) = hint {
         text += &format!("  help: {hint}\n");

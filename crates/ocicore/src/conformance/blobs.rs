@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, future, stream};
 use super::{expect_class, fixture};
 use crate::{
     Algorithm, Blob, BoxStream, BytesBlob, Class, Cx, Descriptor, Error, ImageStore, MediaType,
-    Stored, Tag, read,
+    Stored, Tag, in_one_line, read,
 };
 
 const LAYER: MediaType = MediaType::OCI_LAYER;
@@ -109,7 +109,7 @@ pub(super) async fn a_failing_source_leaves_nothing(store: &dyn ImageStore) {
         .put_blob(&cx, &blob)
         .await
         .expect_err("the source failed");
-    let text = chain(&error);
+    let text = in_one_line(&error);
     assert!(
         text.contains("`a disk` in the suite"),
         "the source's own error is kept: {text}"
@@ -184,16 +184,6 @@ async fn expect_content(store: &dyn ImageStore, expected: &BytesBlob) {
         there,
         read(expected, u64::MAX).await.expect("it is in memory")
     );
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut at = error.source();
-    while let Some(source) = at {
-        text += &format!(": {source}");
-        at = source.source();
-    }
-    text
 }
 
 type Open = Box<dyn Fn(Range<u64>) -> BoxStream<Bytes> + Send + Sync>;

@@ -24,7 +24,6 @@ pub use self::retention::Rule;
 use crate::{
     Result,
     links::{Links, is_older, keys},
-    routes::Chain,
     storage::{Storage, UploadId, Version, When},
 };
 
@@ -282,7 +281,9 @@ pub(crate) async fn keep_collecting(
                 tracing::debug!("garbage is collected elsewhere");
             }
             Err(_) if cx.check().is_err() => return,
-            Err(error) => tracing::warn!(error = %Chain(&error), "garbage is not collected"),
+            Err(error) => {
+                tracing::warn!(error = %ocicore::in_one_line(&error), "garbage is not collected");
+            }
         }
     }
 }

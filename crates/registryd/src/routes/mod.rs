@@ -12,7 +12,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use ocicore::{BoxStream, Class, Cx, Digest, RepositoryPath};
+use ocicore::{BoxStream, Class, Cx, Digest, RepositoryPath, in_one_line};
 use tokio::sync::Semaphore;
 
 pub(crate) use self::endpoint::Endpoint;
@@ -316,33 +316,18 @@ pub(crate) fn fault(error: &Error) -> Response<Body> {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut message = error.to_string();
     if status.is_server_error() {
-        tracing::error!(error = %Chain(error), "a request failed");
+        tracing::error!(error = %in_one_line(error), "a request failed");
         // What lies behind is for the log, as it may name paths.
         if !matches!(error, Error::Upstream { .. }) {
             "the storage failed".clone_into(&mut message);
         }
     } else {
-        message = Chain(error).to_string();
+        message = in_one_line(error);
     }
     let document = serde_json::json!({
         "errors": [{ "code": error.code(), "message": message, "detail": null }]
     });
     json_answer(status, document.to_string().into())
-}
-
-/// An error with its sources.
-pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
-    }
 }
 
 /// A request's body as the storage takes it. It fails when nothing comes for too long.

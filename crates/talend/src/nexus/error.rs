@@ -354,13 +354,8 @@ fn quoted(places: &[String]) -> String {
 /// Each failure on a line of its own, with its causes, which no chain of several could show.
 fn all_failures(failures: &[Failure]) -> String {
     let lines = failures.iter().map(|failure| {
-        let mut line = format!("\n{}: {}", failure.source, failure.error);
-        let mut at = StdError::source(&failure.error);
-        while let Some(cause) = at {
-            line += &format!(": {cause}");
-            at = cause.source();
-        }
-        line
+        let error = ocicore::in_one_line(&failure.error);
+        format!("\n{}: {error}", failure.source)
     });
     lines.collect()
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ocicore::{Cx, Digest, SizeLimits};
+use ocicore::{Cx, Digest, SizeLimits, in_one_line};
 use repack::zip;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     scan::scan,
     state::State,
     tracker::{Phase, Settled, Tracker},
-    work::{Finished, chain, work},
+    work::{Finished, work},
 };
 use crate::Result;
 
@@ -178,7 +178,7 @@ where
         for path in self.tracker.settled(now) {
             let file = self.watch.spec.folder.join(&path);
             let whole = zip::open(self.cx, &file, &SizeLimits::default());
-            let result = whole.map(drop).map_err(|error| chain(&error));
+            let result = whole.map(drop).map_err(|error| in_one_line(&error));
             let error = result.as_ref().err().cloned();
             if let (Some(stamp), Some(error)) = (self.tracker.probed(now, &path, result), error) {
                 self.failed(&path, stamp, None, error, Again::No)?;

@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use ocicore::{Algorithm, Cx, Digest, Hasher};
+use ocicore::{Algorithm, Cx, Digest, Hasher, in_one_line};
 
 use super::{Candidate, Fault, Stamp, state::State, tracker::Verdict};
 use crate::{Error, Result};
@@ -51,7 +51,7 @@ pub(crate) fn work<T>(
         Ok(digest) => digest,
         Err(error) => {
             if is_same() {
-                let fault = Fault::transient(chain(&error));
+                let fault = Fault::transient(in_one_line(&error));
                 finished.verdict = failed(fault);
             }
             return (finished, None);
@@ -111,18 +111,6 @@ fn hash(cx: &Cx, path: &Path) -> Result<Digest> {
             n => hasher.update(&buffer[..n]),
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut at = error.source();
-    while let Some(cause) = at {
-        text += ": ";
-        text += &cause.to_string();
-        at = cause.source();
-    }
-    text
 }
 
 fn said(panic: &(dyn Any + Send)) -> String {
