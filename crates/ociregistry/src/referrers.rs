@@ -85,16 +85,20 @@ pub(crate) async fn note(
     edit(store, cx, subject.digest(), &Edit::Add(Box::new(entry))).await
 }
 
-/// What a manifest refers to; none if it is not there, or is none that could refer to something.
-pub(crate) async fn subject_of(
+/// What a manifest refers to, and its entry in the list of that; none if it is not there, or is
+/// none that could refer to something.
+pub(crate) async fn entry_of(
     store: &RegistryStore,
     cx: &Cx,
     name: &Name,
-) -> Result<Option<Digest>> {
+) -> Result<Option<(Digest, Descriptor)>> {
     match store.get(cx, &store.home, name).await {
         Ok(manifest) => {
             let subject = manifest.links().ok().and_then(|links| links.subject);
-            Ok(subject.map(|subject| *subject.digest()))
+            Ok(subject.and_then(|subject| {
+                let entry = manifest.as_referrer_of(subject.digest())?;
+                Some((*subject.digest(), entry))
+            }))
         }
         // Whether it can be deleted is for the registry to say.
         Err(error)
@@ -109,21 +113,33 @@ pub(crate) async fn subject_of(
     }
 }
 
-/// Takes a manifest that was deleted from the list that clients keep of its subject (§Deleting
-/// Manifests). Where there is none, the registry keeps its own.
+/// Takes a manifest that is to be deleted from the list that clients keep of its subject
+/// (§Deleting Manifests). Where there is none, the registry keeps its own.
 pub(crate) async fn forget(
     store: &RegistryStore,
     cx: &Cx,
     subject: &Digest,
-    deleted: &Digest,
+    entry: &Descriptor,
 ) -> Result<()> {
-    edit(store, cx, subject, &Edit::Remove(*deleted)).await
+    edit(store, cx, subject, &Edit::Remove(*entry.digest())).await
+}
+
+/// Puts a manifest that is not deleted after all back on the list, if there is one.
+pub(crate) async fn restore(
+    store: &RegistryStore,
+    cx: &Cx,
+    subject: &Digest,
+    entry: Descriptor,
+) -> Result<()> {
+    edit(store, cx, subject, &Edit::Restore(Box::new(entry))).await
 }
 
 /// A change of a list.
 #[derive(Debug)]
 enum Edit {
     Add(Box<Descriptor>),
+    /// Adds to a list that is there, but begins none.
+    Restore(Box<Descriptor>),
     Remove(Digest),
 }
 
@@ -143,7 +159,10 @@ impl Edit {
             return Ok(None);
         };
         match self {
-            Self::Add(entry) if !is_known(entry.digest()) => entries.push(json!(entry)),
+            Self::Restore(_) if list.is_none() => return Ok(None),
+            Self::Add(entry) | Self::Restore(entry) if !is_known(entry.digest()) => {
+                entries.push(json!(entry));
+            }
             Self::Remove(digest) if is_known(digest) => {
                 let text = digest.to_string();
                 entries.retain(|entry| entry["digest"].as_str() != Some(&text));

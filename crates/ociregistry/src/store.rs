@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use ocicore::{
-    Blob, BoxStream, Cx, Descriptor, Digest, ImageSink, ImageSource, MediaType, Name, Place,
+    Blob, BoxStream, Class, Cx, Descriptor, Digest, ImageSink, ImageSource, MediaType, Name, Place,
     RawManifest, Repository, RepositoryPath, Stored, Tag, sniff_media_type,
 };
 use reqwest::{
@@ -309,18 +309,34 @@ impl RegistryStore {
         self.run(cx, "list", subject, work).await
     }
 
-    /// A manifest that refers to another one leaves the list that clients keep of these, too.
+    /// A manifest that refers to another one leaves the list that clients keep of these, too. It
+    /// leaves that first: if this ends in its middle, the manifest still says what it refers to,
+    /// so that all can be done again.
     async fn delete_manifest(&self, cx: &Cx, name: &Name) -> Result<()> {
-        let subject = match name {
-            Name::Digest(_) => referrers::subject_of(self, cx, name).await?,
+        let referrer = match name {
+            Name::Digest(_) => referrers::entry_of(self, cx, name).await?,
             // Removing a tag removes no manifest.
             Name::Tag(_) => None,
         };
-        self.delete_name(cx, name).await?;
-        if let (Some(subject), Name::Digest(digest)) = (subject, name) {
-            referrers::forget(self, cx, &subject, digest).await?;
+        let Some((subject, entry)) = referrer else {
+            return self.delete_name(cx, name).await;
+        };
+        referrers::forget(self, cx, &subject, &entry).await?;
+        let deleted = self.delete_name(cx, name).await;
+        // Without a clear answer it may be gone, and who asks again finds out.
+        let is_refused = |error: &Error| {
+            use Class::{Conflict, Denied, Exhausted, Invalid, Unsupported};
+            matches!(
+                error.class(),
+                Conflict | Denied | Exhausted | Invalid | Unsupported
+            )
+        };
+        if deleted.as_ref().is_err_and(is_refused)
+            && let Err(error) = referrers::restore(self, cx, &subject, entry).await
+        {
+            tracing::warn!(%error, "a manifest that was not deleted is off the list of referrers");
         }
-        Ok(())
+        deleted
     }
 
     async fn delete_name(&self, cx: &Cx, name: &Name) -> Result<()> {

@@ -3,12 +3,17 @@
 use std::task::Poll;
 
 use ocicore::{
-    BytesBlob, Class, Cx, ImageStore, MediaType, Name, Place, RawManifest, Repositories, copy, read,
+    BytesBlob, Class, Cx, Digest, ImageStore, MediaType, Name, Place, RawManifest, Repositories,
+    copy, read,
 };
 use ociregistry::{Registry, Upload};
 use registryd::{Server, storage::MemoryStorage};
 
-use crate::support::fresh;
+use crate::{
+    fake::{Fake, Reply, Request},
+    old::old_registry,
+    support::{fresh, quick, store},
+};
 
 /// Polls `work` so many times, then drops it.
 async fn within<T>(polls: usize, work: impl Future<Output = T>) -> Option<T> {
@@ -121,4 +126,109 @@ async fn a_copy_that_is_dropped_leaves_nothing_by_halves() {
         polls += 1;
     }
     assert!(polls > 5, "it was never dropped in its middle");
+}
+
+/// Lets a server end what it does for whom nobody waits any more.
+async fn settle() {
+    for _ in 0..500 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A manifest that refers to another one.
+fn signature(note: &str) -> RawManifest {
+    let json = serde_json::json!({
+        "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "artifactType": "test/x",
+        "config": {"mediaType": MediaType::OCI_EMPTY, "digest": Digest::of(b"{}"), "size": 2},
+        "layers": [], "annotations": {"note": note},
+        "subject": {"mediaType": MediaType::OCI_MANIFEST, "digest": subject(), "size": 7},
+    });
+    RawManifest::new(MediaType::OCI_MANIFEST, json.to_string())
+}
+
+fn subject() -> Digest {
+    Digest::of(b"subject")
+}
+
+/// Whether a manifest is there, and whether the list of its subject has it.
+async fn is_there_and_listed(store: &dyn ImageStore, raw: &RawManifest) -> (bool, bool) {
+    let cx = Cx::default();
+    let there = match store.resolve(&cx, &Name::Digest(*raw.digest())).await {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.class(), Class::NotFound, "{error:?}");
+            false
+        }
+    };
+    let listed = store.referrers(&cx, &subject()).await.unwrap();
+    (there, listed.iter().any(|one| one.digest() == raw.digest()))
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_dropped_leaves_nothing_by_halves() {
+    let fake = old_registry(|_| None).await;
+    let (cx, store) = (Cx::default(), store(&quick().build(), &fake));
+    let (raw, other) = (signature("a"), signature("b"));
+    let name = Name::Digest(*raw.digest());
+    store.put_manifest(&cx, &other, Place::Child).await.unwrap();
+    let (mut polls, mut done) = (0, false);
+    while !done {
+        store.put_manifest(&cx, &raw, Place::Child).await.unwrap();
+        assert_eq!(is_there_and_listed(&*store, &raw).await, (true, true));
+        done = within(polls, store.delete(&cx, &name)).await.is_some();
+        settle().await;
+        let (there, listed) = is_there_and_listed(&*store, &raw).await;
+        assert!(there || !listed, "dropped after {polls}: the list is stale");
+        // The next one ends what this one has begun.
+        if there {
+            store.delete(&cx, &name).await.unwrap();
+        }
+        assert_eq!(is_there_and_listed(&*store, &raw).await, (false, false));
+        assert_eq!(is_there_and_listed(&*store, &other).await, (true, true));
+        polls += 1;
+    }
+    assert!(polls > 5, "it was never dropped in its middle");
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_refused_takes_nothing_off_the_list() {
+    let refuse = |request: &Request| {
+        (request.method == "DELETE").then(|| Reply::error(405, "UNSUPPORTED", "disabled"))
+    };
+    let fake = old_registry(refuse).await;
+    let (cx, store) = (Cx::default(), store(&quick().build(), &fake));
+    let raw = signature("a");
+    let name = Name::Digest(*raw.digest());
+    store.put_manifest(&cx, &raw, Place::Child).await.unwrap();
+    let (mut polls, mut done) = (0, false);
+    while !done {
+        done = within(polls, store.delete(&cx, &name)).await.is_some();
+        settle().await;
+        // Also what was dropped before it was put back is put back by the next one.
+        let error = store.delete(&cx, &name).await.unwrap_err();
+        assert_eq!(error.class(), Class::Unsupported, "{error:?}");
+        assert_eq!(is_there_and_listed(&*store, &raw).await, (true, true));
+        polls += 1;
+    }
+    assert!(polls > 5, "it was never dropped in its middle");
+}
+
+/// Whoever keeps lists by itself is not given one under a tag.
+#[tokio::test]
+async fn a_deletion_that_is_refused_begins_no_list() {
+    let raw = signature("a");
+    let (name, sent) = (Name::Digest(*raw.digest()), raw.clone());
+    let fake = Fake::new(move |request, _| match &*request.method {
+        "DELETE" => Reply::error(403, "DENIED", "no"),
+        _ if request.target.contains("sha256-") => Reply::new(404),
+        _ => Reply::new(200)
+            .header("content-type", sent.media_type())
+            .body(sent.bytes().to_vec()),
+    })
+    .await;
+    let (cx, store) = (Cx::default(), store(&quick().build(), &fake));
+    let error = store.delete(&cx, &name).await.unwrap_err();
+    assert_eq!(error.class(), Class::Denied);
+    let methods: Vec<_> = fake.requests().into_iter().map(|r| r.method).collect();
+    assert_eq!(methods, ["GET", "GET", "DELETE", "GET"]);
 }

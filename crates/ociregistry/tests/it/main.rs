@@ -13,6 +13,7 @@ mod lists;
 mod logs;
 mod manage;
 mod mtls;
+mod old;
 mod proxy;
 mod pull;
 mod push;
