@@ -1,8 +1,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use ocicore::{
-    BoxStream, Cx, Descriptor, Digest, ImageSink, ImageStore, MediaType, Place, Reference,
-    Repositories, Repository, SizeLimits, Tag,
+    BoxStream, Cx, Descriptor, Digest, ImageStore, MediaType, Reference, Repositories, Repository,
+    SizeLimits, Tag,
 };
 
 use crate::{
@@ -60,7 +60,8 @@ impl Registry {
     }
 
     /// Gives a manifest further tags, or a tag to what a digest names: one `GET` and one `PUT` for
-    /// each tag. Its bytes and media type stay as they are. No mirror is asked.
+    /// each tag, also if it refers to another one. Its bytes and media type stay as they are. No
+    /// mirror is asked.
     ///
     /// # Errors
     /// Of class `NotFound` if it is not there; others of [`Error`](crate::Error).
@@ -72,7 +73,7 @@ impl Registry {
     ) -> ocicore::Result<Descriptor> {
         let store = self.store(reference.repository())?;
         let manifest = store.manifest_at_home(cx, &reference.name()).await?;
-        store.put_manifest(cx, &manifest, Place::Root(tags)).await?;
+        store.tag(cx, &manifest, tags).await?;
         Ok(manifest.descriptor().clone())
     }
 

@@ -152,7 +152,7 @@ impl RegistryStore {
         cx: &Cx,
         name: &Name,
     ) -> ocicore::Result<RawManifest> {
-        let get = self.get(cx, &self.home, name);
+        let get = Box::pin(self.get(cx, &self.home, name));
         self.run(cx, "read", name, get).await
     }
 
@@ -279,9 +279,29 @@ impl RegistryStore {
         } else {
             &by_tag
         };
+        let mut is_noted = false;
         for name in names {
             let incoming = self.put(cx, manifest, name).await?;
-            referrers::note(self, cx, manifest, &incoming).await?;
+            // A list of referrers names no tags.
+            if !std::mem::replace(&mut is_noted, true) {
+                referrers::note(self, cx, manifest, &incoming).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives tags to a manifest that is here. Whoever pushed it has put it on the list of what it
+    /// refers to (distribution-spec §Pushing Manifests with Subject), so that this stays as it is.
+    pub(crate) async fn tag(
+        &self,
+        cx: &Cx,
+        manifest: &RawManifest,
+        tags: &[Tag],
+    ) -> ocicore::Result<()> {
+        for tag in tags {
+            let name = Name::Tag(tag.clone());
+            let put = Box::pin(self.put(cx, manifest, &name));
+            self.run(cx, "write", tag, put).await?;
         }
         Ok(())
     }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use ocicore::{
-    Blob, BytesBlob, Class, Cx, ImageStore, MediaType, Memory, Repositories, conformance::Fixture,
-    copy,
+    Blob, BytesBlob, Class, Cx, Digest, ImageStore, MediaType, Memory, Place, RawManifest,
+    Repositories, Tag, conformance::Fixture, copy,
 };
 use ociregistry::{Registry, RegistryBuilder};
 use registryd::{Server, storage::MemoryStorage};
 
 use crate::{
+    old::old_registry,
     proxy::{Fault, Proxy, Upstream},
-    support::{fresh, plain, secured},
+    support::{at, fresh, plain, quick, secured, store},
 };
 
 async fn ours() -> Server {
@@ -92,4 +93,42 @@ async fn docker_registry_with_tls_and_password_deletes_blobs() {
         return;
     };
     blobs_are_deleted(&host, builder).await;
+}
+
+/// A registry that keeps no list of referrers: whoever pushes one keeps it, once.
+#[tokio::test]
+async fn tags_of_a_referrer_do_not_touch_the_list() {
+    let fake = old_registry(|_| None).await;
+    let (cx, registry) = (Cx::default(), quick().build());
+    let store = store(&registry, &fake);
+    let subject = Digest::of(b"subject");
+    let json = serde_json::json!({
+        "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "artifactType": "test/x",
+        "config": {"mediaType": MediaType::OCI_EMPTY, "digest": Digest::of(b"{}"), "size": 2},
+        "layers": [],
+        "subject": {"mediaType": MediaType::OCI_MANIFEST, "digest": subject, "size": 7},
+    });
+    let raw = RawManifest::new(MediaType::OCI_MANIFEST, json.to_string());
+    let tags: Vec<Tag> = ["v1", "v2", "v3"].map(|tag| tag.parse().unwrap()).into();
+    let place = Place::Root(&tags);
+    store.put_manifest(&cx, &raw, place).await.unwrap();
+    let put = |name: &str| format!("PUT /v2/a/b/manifests/{name}");
+    let get = |name: &str| format!("GET /v2/a/b/manifests/{name}");
+    let list = format!("sha256-{}", subject.hex());
+    let pushed = [
+        put("v1"),
+        get(&list),
+        put(&list),
+        get(&list),
+        put("v2"),
+        put("v3"),
+    ];
+    assert_eq!(fake.lines(), pushed);
+
+    let reference = format!("{}:v1", at(&fake)).parse().unwrap();
+    let tags = ["v4", "v5"].map(|tag| tag.parse().unwrap());
+    let tagged = registry.retag(&cx, &reference, &tags).await.unwrap();
+    assert_eq!(tagged, *raw.descriptor());
+    assert_eq!(fake.lines()[6..], [get("v1"), put("v4"), put("v5")]);
+    assert_eq!(store.referrers(&cx, &subject).await.unwrap().len(), 1);
 }
