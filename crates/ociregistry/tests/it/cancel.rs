@@ -3,8 +3,8 @@
 use std::task::Poll;
 
 use ocicore::{
-    BytesBlob, Class, Cx, Digest, ImageStore, MediaType, Name, Place, RawManifest, Repositories,
-    copy, read,
+    BytesBlob, Class, Cx, Digest, ImageStore, MediaType, Name, Place, RawManifest, Reference,
+    Repositories, Tag, copy, read,
 };
 use ociregistry::{Registry, Upload};
 use registryd::{Server, storage::MemoryStorage};
@@ -12,7 +12,7 @@ use registryd::{Server, storage::MemoryStorage};
 use crate::{
     fake::{Fake, Reply, Request},
     old::old_registry,
-    support::{fresh, quick, store},
+    support::{at, fresh, quick, store},
 };
 
 /// Polls `work` so many times, then drops it.
@@ -162,6 +162,57 @@ async fn is_there_and_listed(store: &dyn ImageStore, raw: &RawManifest) -> (bool
     };
     let listed = store.referrers(&cx, &subject()).await.unwrap();
     (there, listed.iter().any(|one| one.digest() == raw.digest()))
+}
+
+#[tokio::test]
+async fn a_referrer_that_is_dropped_is_listed_by_the_next_try() {
+    let (cx, raw) = (Cx::default(), signature("a"));
+    let (mut polls, mut done) = (0, false);
+    while !done {
+        let fake = old_registry(|_| None).await;
+        let store = store(&quick().build(), &fake);
+        let put = store.put_manifest(&cx, &raw, Place::Child);
+        done = within(polls, put).await.is_some();
+        settle().await;
+        let (there, listed) = is_there_and_listed(&*store, &raw).await;
+        assert!(there || !listed, "dropped after {polls}: it is not there");
+        store.put_manifest(&cx, &raw, Place::Child).await.unwrap();
+        assert_eq!(is_there_and_listed(&*store, &raw).await, (true, true));
+        // Whoever reads the list and is dropped disturbs nobody.
+        within(polls, store.referrers(&cx, &subject())).await;
+        let listed = store.referrers(&cx, &subject()).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        polls += 1;
+    }
+    assert!(polls > 5, "it was never dropped in its middle");
+}
+
+#[tokio::test]
+async fn a_retag_that_is_dropped_leaves_nothing_by_halves() {
+    let fake = old_registry(|_| None).await;
+    let (cx, registry, raw) = (Cx::default(), quick().build(), signature("a"));
+    let store = store(&registry, &fake);
+    let v1 = Place::Root(&["v1".parse().unwrap()]);
+    store.put_manifest(&cx, &raw, v1).await.unwrap();
+    let from: Reference = format!("{}:v1", at(&fake)).parse().unwrap();
+    let (mut polls, mut done) = (0, false);
+    while !done {
+        let tag: Tag = format!("t{polls}").parse().unwrap();
+        let tags = [tag.clone()];
+        let retag = registry.retag(&cx, &from, &tags);
+        done = within(polls, retag).await.is_some();
+        settle().await;
+        match store.manifest(&cx, &Name::Tag(tag.clone())).await {
+            Ok(tagged) => assert_eq!(tagged, raw),
+            Err(error) => assert_eq!(error.class(), Class::NotFound, "{error:?}"),
+        }
+        registry.retag(&cx, &from, &tags).await.unwrap();
+        let tagged = store.manifest(&cx, &Name::Tag(tag)).await;
+        assert_eq!(tagged.unwrap(), raw);
+        assert_eq!(is_there_and_listed(&*store, &raw).await, (true, true));
+        polls += 1;
+    }
+    assert!(polls > 3, "it was never dropped in its middle");
 }
 
 #[tokio::test]
