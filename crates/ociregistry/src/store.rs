@@ -175,7 +175,8 @@ impl RegistryStore {
         call.headers
             .insert(ACCEPT, HeaderValue::from_static(MANIFESTS));
         let incoming = self.send(cx, &call).await?;
-        let known = (incoming.status() == 200)
+        // The size of what is encoded on the way is another one.
+        let known = (incoming.status() == 200 && incoming.refuse_encoding().is_ok())
             .then(|| {
                 let media_type = media_type(&incoming)?;
                 let digest = self.told_digest(&incoming, name).transpose()?;

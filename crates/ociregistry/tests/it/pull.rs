@@ -406,3 +406,34 @@ async fn a_manifest_that_nothing_vouches_for_is_at_least_whole() {
         assert_eq!(read.is_ok(), is_whole, "{read:?}");
     }
 }
+
+/// The size of an encoded answer is not that of the manifest.
+#[tokio::test]
+async fn a_head_with_an_encoding_says_no_size() {
+    let raw = RawManifest::new(MediaType::OCI_INDEX, r#"{"manifests":[]}"#);
+    for always in [false, true] {
+        let sent = raw.clone();
+        let fake = Fake::new(move |request, _| {
+            let reply = Reply::new(200)
+                .header("content-type", sent.media_type())
+                .header("docker-content-digest", sent.digest())
+                .body(sent.bytes().to_vec());
+            match request.method == "HEAD" || always {
+                true => reply.length(7).header("content-encoding", "gzip"),
+                false => reply,
+            }
+        })
+        .await;
+        let (cx, name) = (Cx::default(), "v1".parse().unwrap());
+        let resolved = store(&quick().build(), &fake).resolve(&cx, &name).await;
+        match resolved {
+            Ok(descriptor) => assert!(!always && descriptor == *raw.descriptor()),
+            Err(error) => {
+                let text = shown(&error, &[&fake]);
+                assert!(always && text.contains("content encoding `gzip`"), "{text}");
+            }
+        }
+        let methods: Vec<_> = fake.requests().into_iter().map(|r| r.method).collect();
+        assert_eq!(methods, ["HEAD", "GET"]);
+    }
+}
