@@ -236,7 +236,8 @@ impl RegistryBuilder {
     }
 
     /// Bounds what registries may send; manifests by [`SizeLimits::manifest`], other documents by
-    /// [`SizeLimits::config`], all pages of one list by [`SizeLimits::documents`].
+    /// [`SizeLimits::config`], also all referrers of a manifest together; all pages of another
+    /// list by [`SizeLimits::documents`].
     pub fn limits(mut self, limits: SizeLimits) -> Self {
         self.limits = limits;
         self

@@ -27,7 +27,7 @@ use crate::{
 /// Most pages without an entry in a row: a list that never ends nor says anything is no list.
 const MOST_EMPTY_PAGES: usize = 100;
 /// What a page counts as at least, in bytes.
-const SMALLEST_PAGE: u64 = 1 << 10;
+pub(crate) const SMALLEST_PAGE: u64 = 1 << 10;
 
 /// The tags of a repository. One that does not exist yet has none.
 pub(crate) fn tags(store: RegistryStore, cx: Cx) -> BoxStream<Tag> {

@@ -11,7 +11,11 @@ use serde_json::json;
 use url::Url;
 
 use crate::{
-    Error, Result, auth::Scopes, list::read_page, retry::Attempts, store::RegistryStore,
+    Error, Result,
+    auth::Scopes,
+    list::{SMALLEST_PAGE, read_page},
+    retry::Attempts,
+    store::RegistryStore,
     wire::Incoming,
 };
 
@@ -35,7 +39,9 @@ async fn list_all(
     artifact_type: Option<&MediaType>,
 ) -> Result<Vec<Descriptor>> {
     let (mut all, mut is_first) = (Vec::new(), true);
-    let mut room = store.registry.0.limits.config();
+    // The bound is for the whole list, however many pages it has, for it is held as a whole.
+    let limit = store.registry.0.limits.config();
+    let mut room = limit;
     let mut url = store.home.endpoint.referrers(&store.home.path, subject);
     if let Some(artifact_type) = artifact_type {
         url.query_pairs_mut()
@@ -43,8 +49,7 @@ async fn list_all(
     }
     let mut next = Some(url);
     while let Some(url) = next {
-        // The bound is for the whole list, however many pages it has.
-        let read = ask(store, cx, url, room).await;
+        let read = ask(store, cx, url, limit).await;
         let is_first = std::mem::take(&mut is_first);
         let body;
         (next, body) = match read {
@@ -59,7 +64,11 @@ async fn list_all(
             }
             page => page?,
         };
-        room = room.saturating_sub((body.len() as u64).max(1024));
+        let taken = (body.len() as u64).max(SMALLEST_PAGE);
+        room = room.checked_sub(taken).ok_or_else(|| {
+            let what = format!("the list of referrers of `{subject}` in `{}`", store.name);
+            Error::Store(ocicore::Error::Limit { what, limit })
+        })?;
         let page = RawManifest::new(MediaType::OCI_INDEX, body);
         all.extend(entries(store, &page)?);
     }

@@ -311,6 +311,52 @@ async fn referrers_come_in_pages_and_errors_are_no_empty_list() {
     assert_eq!(fake.lines()[1], tag);
 }
 
+/// What listing referrers gives with a limit of 20 KiB, and how many requests there were.
+async fn referrers_of(reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> (String, usize) {
+    let fake = Fake::new(move |_, n| reply(n)).await;
+    let limits = ocicore::SizeLimits::default().with_config(20 << 10);
+    let registry = quick().limits(limits).build();
+    let subject = Digest::of(b"subject");
+    let error = store(&registry, &fake)
+        .referrers(&Cx::default(), &subject)
+        .await
+        .unwrap_err();
+    let text = shown(&error, &[&fake]).replace(&subject.to_string(), "SUBJECT");
+    (text, fake.lines().len())
+}
+
+#[tokio::test]
+async fn a_list_of_referrers_without_an_end_ends() {
+    const LIMIT: &str = "[Exhausted] the list of referrers of `SUBJECT` in `HOST0/a/b` is larger than the limit of 20480 bytes";
+    let page = |link: String| {
+        let body = format!(r#"{{"manifests":[]{}}}"#, " ".repeat(100));
+        Reply::new(200).header("link", link).body(body)
+    };
+    // Each page counts as a kibibyte at least.
+    let endless = referrers_of(move |n| page(format!("<?n={n}>; rel=next"))).await;
+    assert_eq!(endless, (LIMIT.to_owned(), 21));
+    let circle = referrers_of(move |n| page(format!("<?n={}>; rel=next", n % 2))).await;
+    assert_eq!(circle, (LIMIT.to_owned(), 21));
+    let large = referrers_of(|n| {
+        let body = format!(r#"{{"manifests":[]{}}}"#, " ".repeat(15_000));
+        Reply::new(200)
+            .header("link", format!("<?n={n}>; rel=next"))
+            .body(body)
+    });
+    assert_eq!(large.await, (LIMIT.to_owned(), 2));
+
+    let (same, asked) = referrers_of(move |_| page("<?n=1>; rel=next".to_owned())).await;
+    assert_eq!(asked, 2);
+    insta::assert_snapshot!(same, @"
+    [Invalid] failed to list `SUBJECT` in HOST0/a/b
+        `HOST0/a/b` breaks the protocol: the next page of its list is the same again
+    ");
+    let huge = referrers_of(|_| Reply::new(200).body(" ".repeat(30_000)))
+        .await
+        .0;
+    insta::assert_snapshot!(huge, @"[Exhausted] the list of `HOST0/a/b` is larger than the limit of 20480 bytes");
+}
+
 /// A registry that keeps no list of referrers, of which one is deleted while somebody else writes.
 #[tokio::test]
 async fn a_list_that_others_change_is_changed_again() {
