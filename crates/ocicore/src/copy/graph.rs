@@ -64,13 +64,17 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Puts it in order: children before their parents, and referrers after their subjects.
+    /// Puts it in order: children before their parents, and roots last, so that one that is there came with all its
+    /// referrers. Registries take a referrer before its subject (distribution-spec §Pushing manifests with subject).
     pub(super) fn order(mut self, roots: Vec<(Digest, Vec<Tag>)>) -> Order {
         let (mut order, mut heights) = (Order::default(), BTreeMap::new());
         let mut tags: BTreeMap<Digest, Vec<Tag>> = BTreeMap::new();
         for (digest, names) in &roots {
             tags.entry(*digest).or_default().extend_from_slice(names);
         }
+        // What another one needs cannot be last.
+        let children = self.0.values().flat_map(|node| &node.links.manifests);
+        let children: BTreeSet<Digest> = children.map(|child| *child.digest()).collect();
         let mut entered = BTreeSet::new();
         // No recursion: how deep it goes is for the source to say.
         let mut visits: Vec<_> = roots.iter().rev().map(|(d, _)| Visit::Enter(*d)).collect();
@@ -97,8 +101,11 @@ impl Graph {
                     let below = below.filter_map(|child| heights.get(child.digest()));
                     let height = below.max().map_or(0, |below: &usize| below + 1);
                     heights.insert(digest, height);
-                    order.levels.entry(height).or_default().push(Step {
-                        tags: tags.remove(&digest),
+                    let tags = tags.remove(&digest);
+                    let is_last = tags.is_some() && !children.contains(&digest);
+                    let level = if is_last { usize::MAX } else { height };
+                    order.levels.entry(level).or_default().push(Step {
+                        tags,
                         manifest: node.manifest,
                     });
                     let referrers = node.referrers.iter().rev();
@@ -269,6 +276,26 @@ mod tests {
         let plan = plan(&cx, &from, &to, &[root], &options).await.unwrap();
         assert_eq!(plan.manifests().count(), 10_000);
         assert_eq!(plan.manifests().last(), below.first());
+    }
+
+    #[tokio::test]
+    async fn a_root_comes_after_its_referrers() {
+        let (cx, from, to) = (Cx::default(), Memory::default(), Memory::default());
+        let put = async |json: serde_json::Value| {
+            let raw = RawManifest::new(MediaType::OCI_INDEX, json.to_string());
+            from.put_manifest(&cx, &raw, Place::Child).await.unwrap();
+            raw.descriptor().clone()
+        };
+        let child = put(json!({"manifests": []})).await;
+        let root = put(json!({"manifests": [child]})).await;
+        let signature = put(json!({"manifests": [], "subject": root})).await;
+        let names = [&root, &child].map(|one| Root::same(Name::Digest(*one.digest())));
+        let plan = plan(&cx, &from, &to, &names, &Options::default())
+            .await
+            .unwrap();
+        let order: Vec<_> = plan.manifests().cloned().collect();
+        assert_eq!(order.last(), Some(&root));
+        assert!(order.contains(&signature) && order.contains(&child));
     }
 
     #[tokio::test]
