@@ -4,7 +4,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ocicore::{Cx, RepositoryPath};
+use ocicore::{Class, Cx, RepositoryPath};
 use reqwest::{
     Method,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE},
@@ -166,7 +166,7 @@ impl Authenticator {
         refused: Option<&Sent>,
     ) -> Result<Option<Sent>> {
         let mut again = refused.is_some();
-        let mut found = self.credentials(cx, host, target).await?;
+        let (mut found, _) = self.credentials(cx, host, target).await?;
         loop {
             let sent = match found.as_ref().map(|credentials| &credentials.0) {
                 Some(Kind::Basic { username, password }) => {
@@ -184,7 +184,7 @@ impl Authenticator {
                 return Ok(None);
             }
             self.forget(host, target).await;
-            found = self.credentials(cx, host, target).await?;
+            (found, _) = self.credentials(cx, host, target).await?;
         }
     }
 
@@ -206,54 +206,70 @@ impl Authenticator {
         let usable = slot.as_ref().filter(|token| {
             token.is_fresh(Instant::now()) && refused.is_none_or(|refused| token.secret != *refused)
         });
-        let secret = match usable {
-            Some(token) => token.secret.clone(),
-            None => {
-                let credentials = self.credentials(cx, host, target).await?;
-                if let Some(Credentials(Kind::Bearer(token))) = &credentials {
-                    let sent = bearer_header(token, target.host)?;
-                    return Ok(Some(sent).filter(|_| refused != Some(token)));
+        if let Some(token) = usable {
+            return bearer_header(&token.secret, target.host).map(Some);
+        }
+        let (mut credentials, mut again) = self.credentials(cx, host, target).await?;
+        loop {
+            let got = match &credentials {
+                Some(Credentials(Kind::Bearer(token))) => {
+                    Ok(Some(token).filter(|token| refused != Some(token)).cloned())
                 }
-                let token =
-                    match fetch(wire, realm, service, target.scopes, credentials.as_ref()).await {
-                        Ok(token) => token,
-                        Err(error) => {
-                            // Next time ask the keychain again.
-                            self.forget(host, target).await;
-                            let who = Some(login(credentials.as_ref()));
-                            let error = error.with_login(&endpoint::authority(realm), who);
-                            return Err(Error::Token {
-                                realm: endpoint::redacted(realm),
-                                scope: target.scopes.to_string(),
-                                source: error.into(),
-                            });
-                        }
-                    };
-                slot.insert(token).secret.clone()
+                other => fetch(wire, realm, service, target.scopes, other.as_ref())
+                    .await
+                    .map(|token| Some(slot.insert(token).secret.clone())),
+            };
+            let error = match got {
+                Ok(Some(secret)) => return bearer_header(&secret, target.host).map(Some),
+                Ok(None) => None,
+                Err(error) => Some(error),
+            };
+            // Whoever does not answer says nothing about credentials.
+            if error.as_ref().map(Error::class) != Some(Class::Transient) {
+                // They may have been changed since: a helper's passwords live for some hours.
+                self.forget(host, target).await;
+                if std::mem::take(&mut again) {
+                    let (now, _) = self.credentials(cx, host, target).await?;
+                    if now != credentials {
+                        credentials = now;
+                        continue;
+                    }
+                }
             }
-        };
-        bearer_header(&secret, target.host).map(Some)
+            return match error {
+                None => Ok(None),
+                Some(error) => {
+                    let who = Some(login(credentials.as_ref()));
+                    Err(Error::Token {
+                        realm: endpoint::redacted(realm),
+                        scope: target.scopes.to_string(),
+                        source: error.with_login(&endpoint::authority(realm), who).into(),
+                    })
+                }
+            };
+        }
     }
 
+    /// The credentials, and whether they are remembered: else the keychain gave them right now.
     async fn credentials(
         &self,
         cx: &Cx,
         host: &Host,
         target: Target<'_>,
-    ) -> Result<Option<Credentials>> {
+    ) -> Result<(Option<Credentials>, bool)> {
         let slot = host.lock(|state| {
             let slot = state.credentials.entry(target.path.cloned()).or_default();
             Arc::clone(slot)
         });
         let mut slot = slot.lock().await;
         if let Some(known) = &*slot {
-            return Ok(known.clone());
+            return Ok((known.clone(), true));
         }
         let found = self
             .logins
             .credentials(cx, target.host, target.path)
             .await?;
-        Ok(slot.insert(found).clone())
+        Ok((slot.insert(found).clone(), false))
     }
 
     async fn forget(&self, host: &Host, target: Target<'_>) {

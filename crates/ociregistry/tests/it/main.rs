@@ -9,6 +9,7 @@ mod copy;
 mod fake;
 mod faults;
 mod inspect;
+mod keychain;
 mod lists;
 mod logs;
 mod manage;

@@ -1,0 +1,153 @@
+//! Credentials that change while a program runs.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use ocicore::{Class, Cx, RepositoryPath};
+use ociregistry::{Credentials, Keychain};
+
+use crate::{
+    fake::{Fake, Reply, Request},
+    support::{quick, store},
+};
+
+/// Gives its credentials one after the other, the last of them for ever.
+#[derive(Clone, Debug)]
+struct Changing {
+    all: Vec<Credentials>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Changing {
+    fn new(all: impl IntoIterator<Item = Credentials>) -> Self {
+        Self {
+            all: all.into_iter().collect(),
+            asked: Arc::default(),
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Keychain for Changing {
+    async fn credentials(
+        &self,
+        _: &Cx,
+        _: &str,
+        _: Option<&RepositoryPath>,
+    ) -> ociregistry::Result<Option<Credentials>> {
+        let n = self.asked.fetch_add(1, Ordering::Relaxed);
+        Ok(self.all.get(n).or(self.all.last()).cloned())
+    }
+}
+
+fn password(n: usize) -> Credentials {
+    Credentials::basic("me", format!("p{n}"))
+}
+
+fn index() -> Reply {
+    let reply = Reply::new(200).header("content-type", ocicore::MediaType::OCI_INDEX);
+    reply.body(r#"{"manifests":[]}"#)
+}
+
+/// A registry whose tokens and passwords are good for one manifest; the `n`th token is for the
+/// `n`th password only.
+async fn strict() -> Fake {
+    let (given, used) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    Fake::new(move |request, _| {
+        let sent = request.header("authorization");
+        if request.target.starts_with("/token") {
+            let n = given.load(Ordering::Relaxed);
+            let Some(n) = (sent == Some(&*basic(n))).then_some(n) else {
+                return Reply::error(401, "UNAUTHORIZED", "this password has expired");
+            };
+            given.fetch_add(1, Ordering::Relaxed);
+            return Reply::new(200).body(format!(r#"{{"token":"t{n}"}}"#));
+        }
+        let n = used.load(Ordering::Relaxed);
+        if sent == Some(&*format!("Bearer t{n}")) {
+            used.fetch_add(1, Ordering::Relaxed);
+            return index();
+        }
+        let host = request.header("host").unwrap();
+        let challenge = format!("Bearer realm=\"http://{host}/token\"");
+        Reply::new(401).header("www-authenticate", challenge)
+    })
+    .await
+}
+
+fn basic(n: usize) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    format!("Basic {}", STANDARD.encode(format!("me:p{n}")))
+}
+
+async fn pull(store: &Arc<dyn ocicore::ImageStore>) -> ocicore::Result<()> {
+    let (cx, name) = (Cx::default(), "v1".parse().unwrap());
+    store.manifest(&cx, &name).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_token_service_that_refuses_old_credentials_is_sent_new_ones() {
+    let fake = strict().await;
+    let keychain = Changing::new((0..3).map(password));
+    let store = store(&quick().keychain(keychain.clone()).build(), &fake);
+    for n in 1..=3 {
+        pull(&store).await.unwrap();
+        assert_eq!(keychain.asked(), n);
+    }
+    // The last ones stay, and are too old at last; who has just given them is not asked twice.
+    let before = fake.requests().len();
+    assert_eq!(pull(&store).await.unwrap_err().class(), Class::Denied);
+    assert_eq!(keychain.asked(), 4);
+    let asked: Vec<_> = fake
+        .requests()
+        .iter()
+        .skip(before)
+        .map(Request::line)
+        .collect();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_token_of_ones_own_may_change() {
+    let fake = Fake::new(|request, n| {
+        // The first token is good for one manifest.
+        let good = if n < 2 { "Bearer old" } else { "Bearer new" };
+        match request.header("authorization") {
+            Some(sent) if sent == good => index(),
+            _ => Reply::new(401).header("www-authenticate", "Bearer realm=\"/token\""),
+        }
+    })
+    .await;
+    let keychain = Changing::new(["old", "new"].map(Credentials::bearer));
+    let store = store(&quick().keychain(keychain.clone()).build(), &fake);
+    for _ in 0..3 {
+        pull(&store).await.unwrap();
+    }
+    assert_eq!(keychain.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_token_service_that_is_busy_says_nothing_about_credentials() {
+    let fake = Fake::new(|request, n| match request.header("authorization") {
+        _ if request.target.starts_with("/token") && n < 3 => Reply::new(503),
+        _ if request.target.starts_with("/token") => Reply::new(200).body(r#"{"token":"t"}"#),
+        Some(_) => index(),
+        None => {
+            let host = request.header("host").unwrap();
+            let challenge = format!("Bearer realm=\"http://{host}/token\"");
+            Reply::new(401).header("www-authenticate", challenge)
+        }
+    })
+    .await;
+    let keychain = Changing::new([password(0)]);
+    let store = store(&quick().keychain(keychain.clone()).build(), &fake);
+    pull(&store).await.unwrap();
+    assert_eq!(keychain.asked(), 1);
+}
