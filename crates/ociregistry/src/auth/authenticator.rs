@@ -1,7 +1,4 @@
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ocicore::{Class, Cx, RepositoryPath};
@@ -15,6 +12,7 @@ use url::Url;
 use super::{
     Credentials, Kind, Logins, Scopes, Secret,
     challenge::{self, Challenge},
+    recent::Recent,
     token::Token,
 };
 use crate::{
@@ -30,7 +28,7 @@ const TOKEN_LIMIT: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     logins: Logins,
-    hosts: Mutex<HashMap<String, Arc<Host>>>,
+    hosts: Mutex<Recent<String, Arc<Host>>>,
 }
 
 /// What a request is for.
@@ -59,10 +57,10 @@ struct Host {
 #[derive(Debug, Default)]
 struct State {
     wants: Option<Wants>,
-    credentials: HashMap<Option<RepositoryPath>, Slot<Option<Credentials>>>,
-    tokens: HashMap<Scopes, Slot<Token>>,
+    credentials: Recent<Option<RepositoryPath>, Slot<Option<Credentials>>>,
+    tokens: Recent<Scopes, Slot<Token>>,
     /// Scopes that turned out not to be enough, and what the registry wanted.
-    widened: HashMap<Scopes, Scopes>,
+    widened: Recent<Scopes, Scopes>,
 }
 
 #[derive(Clone, Debug)]
@@ -92,7 +90,7 @@ impl Authenticator {
             None => Ok(None),
             Some(Wants::Basic) => self.basic(cx, &host, target, None).await,
             Some(Wants::Bearer { realm, service }) => {
-                let wider = host.lock(|state| state.widened.get(target.scopes).cloned());
+                let wider = host.lock(|state| state.widened.get(target.scopes));
                 let scopes = wider.as_ref().unwrap_or(target.scopes);
                 let target = Target { scopes, ..target };
                 self.bearer(cx, wire, &host, target, (&realm, service.as_deref()), None)
@@ -106,7 +104,7 @@ impl Authenticator {
         let host = self.host(target.host);
         let slot = host.lock(|state| {
             state.wants.as_ref()?;
-            state.credentials.get(&target.path.cloned()).cloned()
+            state.credentials.get(&target.path.cloned())
         })?;
         // Who is asked for anew right now is not known.
         let known = slot.try_lock().ok()?;
@@ -197,10 +195,7 @@ impl Authenticator {
         (realm, service): (&Url, Option<&str>),
         refused: Option<&Secret>,
     ) -> Result<Option<Sent>> {
-        let slot = host.lock(|state| {
-            let slot = state.tokens.entry(target.scopes.clone()).or_default();
-            Arc::clone(slot)
-        });
+        let slot = host.lock(|state| state.tokens.get_or_new(target.scopes));
         // One asks for the token, the others wait for it.
         let mut slot = slot.lock().await;
         let usable = slot.as_ref().filter(|token| {
@@ -257,10 +252,7 @@ impl Authenticator {
         host: &Host,
         target: Target<'_>,
     ) -> Result<(Option<Credentials>, bool)> {
-        let slot = host.lock(|state| {
-            let slot = state.credentials.entry(target.path.cloned()).or_default();
-            Arc::clone(slot)
-        });
+        let slot = host.lock(|state| state.credentials.get_or_new(&target.path.cloned()));
         let mut slot = slot.lock().await;
         if let Some(known) = &*slot {
             return Ok((known.clone(), true));
@@ -273,7 +265,7 @@ impl Authenticator {
     }
 
     async fn forget(&self, host: &Host, target: Target<'_>) {
-        let slot = host.lock(|state| state.credentials.get(&target.path.cloned()).cloned());
+        let slot = host.lock(|state| state.credentials.get(&target.path.cloned()));
         if let Some(slot) = slot {
             *slot.lock().await = None;
         }
@@ -281,7 +273,7 @@ impl Authenticator {
 
     fn host(&self, name: &str) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(hosts.entry(name.to_owned()).or_default())
+        hosts.get_or_new(name)
     }
 }
 

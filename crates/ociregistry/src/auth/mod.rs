@@ -4,6 +4,7 @@ mod authenticator;
 mod challenge;
 mod files;
 mod helper;
+mod recent;
 mod scope;
 mod token;
 

@@ -151,3 +151,30 @@ async fn a_token_service_that_is_busy_says_nothing_about_credentials() {
     pull(&store).await.unwrap();
     assert_eq!(keychain.asked(), 1);
 }
+
+/// A registry may name another scope each time that it is asked.
+#[tokio::test]
+async fn what_is_remembered_is_bounded() {
+    let asked = AtomicUsize::new(0);
+    let fake = Fake::new(move |request, _| {
+        if request.target.starts_with("/token") {
+            return Reply::new(200).body(r#"{"token":"t","expires_in":3600}"#);
+        }
+        let n = asked.fetch_add(1, Ordering::Relaxed);
+        if n % 2 == 1 {
+            return index();
+        }
+        let host = request.header("host").unwrap();
+        let scope = format!("scope=\"repository:base{n}:pull\"");
+        let challenge = format!("Bearer realm=\"http://{host}/token\",{scope}");
+        Reply::new(401).header("www-authenticate", challenge)
+    })
+    .await;
+    let registry = quick().build();
+    let store = store(&registry, &fake);
+    for _ in 0..600 {
+        pull(&store).await.unwrap();
+    }
+    let tokens = format!("{registry:?}").matches("fresh_until").count();
+    assert!((1..=512).contains(&tokens), "{tokens}");
+}
