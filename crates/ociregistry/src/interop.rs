@@ -79,7 +79,7 @@ pub fn from_descriptor(descriptor: &OciDescriptor) -> ocicore::Result<Descriptor
     Ok(ours.with_urls(urls))
 }
 
-/// Credentials for `oci-client`; none for identity tokens, which it does not know.
+/// Credentials for `oci-client`; none for identity tokens, which it does not know, and for nobody's.
 pub fn to_auth(credentials: &Credentials) -> Option<RegistryAuth> {
     match &credentials.0 {
         Kind::Basic { username, password } => Some(RegistryAuth::Basic(
@@ -87,17 +87,18 @@ pub fn to_auth(credentials: &Credentials) -> Option<RegistryAuth> {
             password.expose().to_owned(),
         )),
         Kind::Bearer(token) => Some(RegistryAuth::Bearer(token.expose().to_owned())),
-        Kind::Identity(_) => None,
+        Kind::Identity(_) | Kind::Nobody => None,
     }
 }
 
-/// Credentials of `oci-client`; none for anonymous.
+/// Credentials of `oci-client`; none for anonymous, and for those with an empty part.
 pub fn from_auth(auth: &RegistryAuth) -> Option<Credentials> {
-    match auth {
-        RegistryAuth::Anonymous => None,
-        RegistryAuth::Basic(username, password) => Some(Credentials::basic(username, password)),
-        RegistryAuth::Bearer(token) => Some(Credentials::bearer(token)),
-    }
+    let credentials = match auth {
+        RegistryAuth::Anonymous => return None,
+        RegistryAuth::Basic(username, password) => Credentials::basic(username, password),
+        RegistryAuth::Bearer(token) => Credentials::bearer(token),
+    };
+    credentials.filled()
 }
 
 #[cfg(test)]
@@ -153,5 +154,10 @@ mod tests {
         }
         assert_eq!(to_auth(&Credentials::identity_token("t")), None);
         assert_eq!(from_auth(&RegistryAuth::Anonymous), None);
+        for empty in [Credentials::basic("a", ""), Credentials::bearer("")] {
+            assert_eq!(to_auth(&empty), None);
+        }
+        let empty = RegistryAuth::Basic("a".to_owned(), String::new());
+        assert_eq!(from_auth(&empty), None);
     }
 }

@@ -172,7 +172,7 @@ impl Authenticator {
                 }
                 Some(Kind::Bearer(token)) => Some(bearer_header(token, target.host)?),
                 // An identity token is for a token service, and there is none.
-                Some(Kind::Identity(_)) | None => None,
+                Some(Kind::Identity(_) | Kind::Nobody) | None => None,
             };
             if sent.as_ref() != refused {
                 return Ok(sent);
@@ -357,7 +357,7 @@ fn login(credentials: Option<&Credentials>) -> Login {
     match credentials.map(|credentials| &credentials.0) {
         Some(Kind::Basic { username, .. }) => Login::User(username.clone()),
         Some(Kind::Identity(_) | Kind::Bearer(_)) => Login::Token,
-        None => Login::Nobody,
+        Some(Kind::Nobody) | None => Login::Nobody,
     }
 }
 

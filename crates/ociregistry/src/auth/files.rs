@@ -175,7 +175,7 @@ impl Document {
                 let credentials = entry
                     .credentials()
                     .map_err(|fault| format!("the entry of `{name}` {fault}"))?;
-                if let Some(credentials) = credentials.filter(|found| !found.is_empty()) {
+                if let Some(credentials) = credentials.and_then(Credentials::filled) {
                     return Ok(Some(credentials));
                 }
             }

@@ -118,7 +118,7 @@ fn parse(program: &str, output: Output) -> Result<Option<Credentials>> {
         TOKEN_USER => Credentials::identity_token(answer.secret),
         username => Credentials::basic(username, answer.secret),
     };
-    Ok(Some(credentials).filter(|credentials| !credentials.is_empty()))
+    Ok(credentials.filled())
 }
 
 fn fault(program: &str, fault: impl Into<String>) -> Error {

@@ -20,7 +20,7 @@ pub use files::AuthFiles;
 pub(crate) use files::normal as login_name;
 pub(crate) use scope::Scopes;
 
-/// A password or token. Prints as `***`, and is never empty when it is part of [`Credentials`].
+/// A password, token or key. Prints as `***`, and is never empty when it is part of [`Credentials`].
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
@@ -32,6 +32,10 @@ impl Secret {
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -40,35 +44,51 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a registry knows one by. Prints its secret as `***`.
+/// What a registry knows one by. Prints its secret as `***`. Where a part is empty, they are
+/// nobody's: nothing is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials(pub(crate) Kind);
 
 /// Closed: what `docker login` can leave behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Basic { username: String, password: Secret },
+    Basic {
+        username: String,
+        password: Secret,
+    },
     Identity(Secret),
     Bearer(Secret),
+    /// Nothing to log in with.
+    Nobody,
 }
 
 impl Credentials {
     /// User name and password, or a personal access token as the password.
     pub fn basic(username: impl Into<String>, password: impl Into<String>) -> Self {
-        Self(Kind::Basic {
-            username: username.into(),
-            password: Secret::new(password),
+        let (username, password) = (username.into(), Secret::new(password));
+        let is_empty = username.is_empty() || password.is_empty();
+        Self(match is_empty {
+            true => Kind::Nobody,
+            false => Kind::Basic { username, password },
         })
     }
 
     /// An identity (or refresh) token, which the registry's token service turns into tokens.
     pub fn identity_token(token: impl Into<String>) -> Self {
-        Self(Kind::Identity(Secret::new(token)))
+        Self::token(token, Kind::Identity)
     }
 
     /// A token that is sent to the registry as it is.
     pub fn bearer(token: impl Into<String>) -> Self {
-        Self(Kind::Bearer(Secret::new(token)))
+        Self::token(token, Kind::Bearer)
+    }
+
+    fn token(token: impl Into<String>, kind: impl FnOnce(Secret) -> Kind) -> Self {
+        let token = Secret::new(token);
+        Self(match token.is_empty() {
+            true => Kind::Nobody,
+            false => kind(token),
+        })
     }
 
     /// User name and password, for whoever logs in by other means than this client, such as a
@@ -88,14 +108,9 @@ impl Credentials {
         }
     }
 
-    /// Nothing to log in with: these are never sent.
-    pub(crate) fn is_empty(&self) -> bool {
-        match &self.0 {
-            Kind::Basic { username, password } => {
-                username.is_empty() || password.expose().is_empty()
-            }
-            Kind::Identity(token) | Kind::Bearer(token) => token.expose().is_empty(),
-        }
+    /// These, unless they are nobody's.
+    pub(crate) fn filled(self) -> Option<Self> {
+        (self.0 != Kind::Nobody).then_some(self)
     }
 }
 
@@ -136,7 +151,7 @@ impl Logins {
             (None, Some(keychain)) => keychain.credentials(cx, host, path).await?,
             (None, None) => None,
         };
-        Ok(found.filter(|credentials| !credentials.is_empty()))
+        Ok(found.and_then(Credentials::filled))
     }
 }
 
@@ -180,6 +195,7 @@ mod tests {
             Credentials::identity_token(""),
             Credentials::bearer(""),
         ] {
+            assert_eq!((empty.as_basic(), empty.as_identity_token()), (None, None));
             let logins = Logins {
                 by_host: [("r.io".to_owned(), empty)].into(),
                 others: None,
