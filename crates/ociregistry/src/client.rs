@@ -1,4 +1,8 @@
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use ocicore::{
     BoxStream, Cx, Descriptor, Digest, ImageStore, MediaType, Reference, Repositories, Repository,
@@ -176,13 +180,14 @@ pub struct RegistryBuilder {
     stall: Duration,
     rest: Duration,
     settings: Settings,
-    names: BTreeSet<String>,
+    /// As they were named, by the names under which one logs in.
+    names: BTreeMap<String, String>,
 }
 
 impl Default for RegistryBuilder {
     fn default() -> Self {
         Self {
-            names: BTreeSet::new(),
+            names: BTreeMap::new(),
             logins: Logins::default(),
             hosts: Hosts::default(),
             retry: Retry::default(),
@@ -201,10 +206,10 @@ impl Default for RegistryBuilder {
 
 impl RegistryBuilder {
     /// Logs in to one host, before any keychain is asked. Docker Hub is `docker.io`, or any other
-    /// name that `docker login` knows it by.
+    /// name that `docker login` knows it by; a host is the same with `:443` and in capitals.
     pub fn credentials(mut self, host: impl AsRef<str>, credentials: Credentials) -> Self {
         let host = login_name(host.as_ref());
-        self.names.insert(host.clone());
+        self.names.entry(host.clone()).or_insert(host.clone());
         self.logins.by_host.insert(host, credentials);
         self
     }
@@ -218,7 +223,8 @@ impl RegistryBuilder {
 
     /// Reaches one host by other ways than the default.
     pub fn host(mut self, host: impl AsRef<str>, options: HostOptions) -> Self {
-        self.names.insert(host.as_ref().to_owned());
+        let name = host.as_ref().to_owned();
+        self.names.insert(login_name(&name), name);
         self.hosts = self.hosts.with_options(host.as_ref(), options);
         self
     }
@@ -299,7 +305,7 @@ impl RegistryBuilder {
             rest: Rest::new(self.rest),
             limits: self.limits,
             upload: self.upload,
-            names: self.names,
+            names: self.names.into_values().collect(),
             referrers: tokio::sync::Mutex::new(()),
         }))
     }
@@ -320,5 +326,15 @@ mod tests {
             let builder = Registry::builder().credentials(name, Credentials::bearer("t"));
             assert!(builder.logins.by_host.contains_key("docker.io"), "{name}");
         }
+    }
+
+    #[test]
+    fn a_host_by_several_names_is_one() {
+        let registry = Registry::builder()
+            .credentials("R.io:443", Credentials::bearer("t"))
+            .host("r.io:443", HostOptions::default())
+            .credentials("r.io", Credentials::bearer("t"))
+            .build();
+        assert_eq!(registry.0.names, ["r.io:443".to_owned()].into());
     }
 }

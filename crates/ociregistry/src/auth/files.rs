@@ -16,7 +16,7 @@ use ocicore::{Cx, RepositoryPath};
 use serde::Deserialize;
 
 use super::{Credentials, Keychain, helper};
-use crate::{Error, Result};
+use crate::{Error, Result, hosts};
 
 /// Most bytes of a file of credentials.
 const FILE_LIMIT: u64 = 4 << 20;
@@ -95,21 +95,28 @@ impl Keychain for AuthFiles {
         host: &str,
         path: Option<&RepositoryPath>,
     ) -> Result<Option<Credentials>> {
-        let host = &normal(host);
-        let keys = keys(host, path);
+        let usual = normal(host);
+        let keys = keys(&usual, path);
+        // Helpers know a host by the name that it had at login.
+        let mut servers = match &*usual {
+            "docker.io" => vec![HUB],
+            usual => vec![host, usual],
+        };
+        servers.dedup();
         for file in &self.paths {
             let Some(parsed) = read(file)? else { continue };
-            let server = if host == "docker.io" { HUB } else { host };
             for program in parsed.helpers(&keys) {
-                let work = helper::get(
-                    program,
-                    server,
-                    self.helper_directory.as_deref(),
-                    self.helper_timeout,
-                );
-                let found = cx.or_cancelled(async { Ok(work.await) }).await??;
-                if found.is_some() {
-                    return Ok(found);
+                for server in &servers {
+                    let work = helper::get(
+                        program,
+                        server,
+                        self.helper_directory.as_deref(),
+                        self.helper_timeout,
+                    );
+                    let found = cx.or_cancelled(async { Ok(work.await) }).await??;
+                    if found.is_some() {
+                        return Ok(found);
+                    }
                 }
             }
             if let Some(credentials) =
@@ -257,7 +264,8 @@ fn keys(host: &str, path: Option<&RepositoryPath>) -> Vec<String> {
     }
 }
 
-/// A key without scheme, version and final slash; all names of Docker Hub are one.
+/// A key without scheme, version and final slash; all names of a host are one, as they are for
+/// [`HostOptions`](crate::HostOptions).
 pub(crate) fn normal(key: &str) -> String {
     let key = key
         .strip_prefix("https://")
@@ -268,10 +276,9 @@ pub(crate) fn normal(key: &str) -> String {
         .iter()
         .find_map(|version| key.strip_suffix(version))
         .unwrap_or(key);
-    match key.split_once('/').unwrap_or((key, "")) {
-        ("index.docker.io" | "registry-1.docker.io", "") => "docker.io".to_owned(),
-        ("index.docker.io" | "registry-1.docker.io", rest) => format!("docker.io/{rest}"),
-        _ => key.to_owned(),
+    match key.split_once('/') {
+        Some((host, path)) => format!("{}/{path}", hosts::login_host(host)),
+        None => hosts::login_host(key),
     }
 }
 
@@ -296,7 +303,10 @@ mod tests {
         fs::write(&first, first_text).unwrap();
         let second_text = format!(
             r#"{{"auths":{{"quay.io":{{"auth":"{}"}},"http://plain.io:5000/v2/":
-                {{"username":"u","password":"p"}},"empty.io":{{"registrytoken":"t"}}}}}}"#,
+                {{"username":"u","password":"p"}},"empty.io":{{"registrytoken":"t"}},
+                "Tls.io:443":{{"username":"u","password":"443"}},
+                "tls.io:443/ns":{{"username":"u","password":"ns"}},
+                "https://V1.io:443/v1/":{{"username":"u","password":"v1"}}}}}}"#,
             auth("late:x")
         );
         fs::write(&second, second_text).unwrap();
@@ -331,6 +341,20 @@ mod tests {
             ("plain.io", Some("a"), None),
             ("empty.io", None, Some(Credentials::bearer("t"))),
             ("blank.io", None, None),
+            (
+                "Quay.io:443",
+                Some("ns/a"),
+                Some(Credentials::basic("ns", "x")),
+            ),
+            ("tls.io", Some("a"), Some(Credentials::basic("u", "443"))),
+            ("tls.io:443", None, Some(Credentials::basic("u", "443"))),
+            ("TLS.io", Some("ns"), Some(Credentials::basic("u", "ns"))),
+            ("v1.io", None, Some(Credentials::basic("u", "v1"))),
+            (
+                "docker.io:443",
+                None,
+                Some(Credentials::identity_token("id")),
+            ),
         ] {
             let path = path.map(|path| path.parse().unwrap());
             let found = files.credentials(&Cx::default(), host, path.as_ref()).await;

@@ -176,12 +176,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn docker_hub_has_several_names() {
+    async fn a_host_has_several_names() {
+        let me = || Credentials::basic("me", "x");
         let logins = Logins {
-            by_host: [("docker.io".to_owned(), Credentials::basic("me", "x"))].into(),
+            by_host: ["docker.io", "r.io"]
+                .map(|host| (host.to_owned(), me()))
+                .into(),
             others: None,
         };
-        for host in ["docker.io", "index.docker.io", "registry-1.docker.io"] {
+        for host in [
+            "docker.io",
+            "index.docker.io",
+            "registry-1.docker.io",
+            "r.io",
+            "r.io:443",
+            "R.IO:443",
+        ] {
             let found = logins.credentials(&Cx::default(), host, None).await;
             assert!(found.unwrap().is_some(), "{host}");
         }

@@ -182,6 +182,14 @@ pub(crate) fn api_host(host: &str) -> String {
     }
 }
 
+/// The name under which one logs in to a host.
+pub(crate) fn login_host(host: &str) -> String {
+    match api_host(host) {
+        hub if hub == "registry-1.docker.io" => "docker.io".to_owned(),
+        host => host,
+    }
+}
+
 /// What was said about the host of an address, by which name ever: addresses have no port where it
 /// is their scheme's own.
 pub(crate) fn of_url<'a>(

@@ -88,7 +88,7 @@ impl Mirror {
             endpoint = endpoint.with_namespace(name.host());
         }
         Ok(Site {
-            host: login_host(endpoint::authority(&self.base)),
+            host: super::login_host(&endpoint::authority(&self.base)),
             path: path.parse().map_err(Error::Store)?,
             endpoint,
             reads: self.reads,
@@ -165,14 +165,6 @@ impl Rule {
             }
         };
         fits.then_some(prefix.len())
-    }
-}
-
-/// The name under which one logs in to the host of an API.
-fn login_host(host: String) -> String {
-    match &*host {
-        "registry-1.docker.io" => "docker.io".to_owned(),
-        _ => host,
     }
 }
 

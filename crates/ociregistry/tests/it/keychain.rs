@@ -1,13 +1,17 @@
-//! Credentials that change while a program runs.
+//! Keychains: files, helpers, and credentials that change while a program runs.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use ocicore::{Class, Cx, RepositoryPath};
-use ociregistry::{Credentials, Keychain};
+use ociregistry::{AuthFiles, Credentials, Keychain};
 
 use crate::{
     fake::{Fake, Reply, Request},
@@ -177,4 +181,34 @@ async fn what_is_remembered_is_bounded() {
     }
     let tokens = format!("{registry:?}").matches("fresh_until").count();
     assert!((1..=512).contains(&tokens), "{tokens}");
+}
+
+/// A helper knows a host by the name that it had at login.
+#[tokio::test]
+async fn helpers_are_asked_by_all_names_of_a_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let helper = directory.path().join("docker-credential-test");
+    let script = "#!/bin/sh\nread server\necho \"$server\" >> \"$0.asked\"\n\
+        if [ \"$server\" = r.io ]; then echo '{\"Username\":\"me\",\"Secret\":\"p0\"}'\n\
+        else echo 'credentials not found in native keychain'; exit 1; fi\n";
+    fs::write(&helper, script).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = directory.path().join("config.json");
+    fs::write(
+        &file,
+        r#"{"credHelpers":{"R.IO":"test","docker.io":"test"}}"#,
+    )
+    .unwrap();
+    let keychain = AuthFiles::new([file]).with_helper_directory(directory.path());
+    for (host, expected) in [
+        ("r.io", Some(password(0))),
+        ("R.io:443", Some(password(0))),
+        ("docker.io", None),
+    ] {
+        let found = keychain.credentials(&Cx::default(), host, None).await;
+        assert_eq!(found.unwrap(), expected, "{host}");
+    }
+    let asked = fs::read_to_string(directory.path().join("docker-credential-test.asked"));
+    let expected = "r.io\nR.io:443\nr.io\nhttps://index.docker.io/v1/\n";
+    assert_eq!(asked.unwrap(), expected);
 }
