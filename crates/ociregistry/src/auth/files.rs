@@ -104,7 +104,12 @@ impl Keychain for AuthFiles {
         };
         servers.dedup();
         for file in &self.paths {
-            let Some(parsed) = read(file)? else { continue };
+            let path = file.clone();
+            // A file may be on a network, or be a pipe.
+            let reading = async { Ok(cx.blocking(move |_| read(&path)).await) };
+            let Some(parsed) = cx.or_cancelled(reading).await?? else {
+                continue;
+            };
             for program in parsed.helpers(&keys) {
                 for server in &servers {
                     let work = helper::get(
@@ -384,5 +389,27 @@ mod tests {
         }
         assert!(!shown.contains("hunter2"));
         insta::assert_snapshot!(shown);
+    }
+
+    /// Who has files on a network, or pipes, waits; the rest of the program does not.
+    #[tokio::test]
+    async fn files_are_read_beside_other_tasks() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let files = AuthFiles::new([pipe.clone()]);
+        let (go, gone) = std::sync::mpsc::channel();
+        let writer = std::thread::spawn(move || {
+            let is_free = gone.recv_timeout(Duration::from_secs(10)).is_ok();
+            fs::write(&pipe, r#"{"auths":{"r.io":{"registrytoken":"t"}}}"#).unwrap();
+            is_free
+        });
+        let cx = Cx::default();
+        let (found, ()) = tokio::join!(files.credentials(&cx, "r.io", None), async {
+            go.send(()).unwrap();
+        });
+        assert_eq!(found.unwrap(), Some(Credentials::bearer("t")));
+        assert!(writer.join().unwrap(), "all stood still");
     }
 }
