@@ -1,6 +1,8 @@
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
@@ -50,8 +52,12 @@ impl AuthFiles {
     /// default below `$HOME/.config`) and `$DOCKER_CONFIG/config.json` (by default in
     /// `$HOME/.docker`).
     pub fn from_env() -> Self {
+        Self::from_variables(|name| env::var_os(name))
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let directory = |name: &str| {
-            env::var_os(name)
+            variable(name)
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from)
         };
@@ -365,6 +371,40 @@ mod tests {
             let found = files.credentials(&Cx::default(), host, path.as_ref()).await;
             assert_eq!(found.unwrap(), expected, "{host} {path:?}");
         }
+    }
+
+    #[test]
+    fn podman_s_files_come_before_docker_s() {
+        let check = |variables: &[(&str, &str)], expected: &[&str]| {
+            let files = AuthFiles::from_variables(|name| {
+                let found = variables.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| OsString::from(value))
+            });
+            let paths: Vec<_> = files.paths.iter().map(|path| path.to_str()).collect();
+            let expected: Vec<_> = expected.iter().copied().map(Some).collect();
+            assert_eq!(paths, expected, "{variables:?}");
+        };
+        let (home, run) = (("HOME", "/home/me"), ("XDG_RUNTIME_DIR", "/run/me"));
+        let (config, docker) = (("XDG_CONFIG_HOME", "/config"), ("DOCKER_CONFIG", "/docker"));
+        check(&[], &[]);
+        check(
+            &[home],
+            &[
+                "/home/me/.config/containers/auth.json",
+                "/home/me/.docker/config.json",
+            ],
+        );
+        let all = [
+            "/run/me/containers/auth.json",
+            "/config/containers/auth.json",
+            "/docker/config.json",
+        ];
+        check(&[docker, config, run, home], &all);
+        check(&[docker, config, run], &all);
+        let file = |path| ("REGISTRY_AUTH_FILE", path);
+        check(&[docker, config, run, home, file("/one")], &["/one"]);
+        check(&[docker, config, run, file("")], &all);
+        check(&[("HOME", ""), ("DOCKER_CONFIG", "")], &[]);
     }
 
     #[tokio::test]
