@@ -20,10 +20,13 @@ pub(super) fn parse(path: &Path, prefix: &str, text: &str) -> Result<Hosts> {
             true => text.to_owned(),
             false => format!("https://{text}"),
         };
-        let url = Url::parse(&with_scheme)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| toml.fault(item, format!("`{text}` is no address of a server")))?;
+        let url = super::server(&with_scheme).map_err(|expected| {
+            let shown = super::shown(text);
+            toml.fault(
+                item,
+                format!("`{shown}` is no address of a server, {expected}"),
+            )
+        })?;
         if toml.flag(table, "override_path")? {
             return Ok(url);
         }
@@ -40,7 +43,8 @@ pub(super) fn parse(path: &Path, prefix: &str, text: &str) -> Result<Hosts> {
     let tables = toml.value(root, "host", "a table", Item::as_table_like)?;
     for (address, item) in tables.into_iter().flat_map(TableLike::iter) {
         let Some(table) = item.as_table_like() else {
-            return Err(toml.fault(Some(item), format!("`{address}` is no table of a host")));
+            let shown = super::shown(address);
+            return Err(toml.fault(Some(item), format!("`{shown}` is no table of a host")));
         };
         let url = url(address, Some(item), table)?;
         hosts = read_host(hosts, &toml, table, &url, at)?;

@@ -140,9 +140,10 @@ impl Hosts {
     pub(crate) fn endpoint(&self, host: &str) -> Result<Endpoint> {
         let options = self.options.get(&api_host(host));
         let scheme = HostOptions::scheme_of(options, host);
-        Endpoint::new(scheme, host).ok_or_else(|| {
+        let endpoint = Endpoint::new(scheme, host).filter(|_| !host.contains('@'));
+        endpoint.ok_or_else(|| {
             let expected = "expected HOST[:PORT]";
-            ocicore::Error::parse("host of a registry", host, expected).into()
+            ocicore::Error::parse("host of a registry", &shown(host), expected).into()
         })
     }
 
@@ -202,6 +203,29 @@ pub(crate) fn of_url<'a>(
     };
     let found = options.get(&api_host(&authority(url)));
     found.or_else(with_port)
+}
+
+/// The address of a server by a file or a program, or what is wrong with it. Logins have places of
+/// their own, for addresses are printed.
+fn server(address: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(address)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or("expected one that begins with `http://` or `https://`")?;
+    match url.username().is_empty() && url.password().is_none() {
+        true => Ok(url),
+        false => Err("expected one without a user: logins are given by host, or by a keychain"),
+    }
+}
+
+/// An address or a host for errors, without the user and password in it.
+fn shown(address: &str) -> String {
+    let Some((before, rest)) = address.rsplit_once('@') else {
+        return address.to_owned();
+    };
+    let schemes = ["http://", "https://"];
+    let scheme = schemes.iter().find(|scheme| before.starts_with(**scheme));
+    format!("{}***@{rest}", scheme.unwrap_or(&""))
 }
 
 /// The host that a directory of certificates is for; containerd writes a port as `_5000_`.
@@ -387,6 +411,9 @@ mod tests {
             "registry = 1",
             "[[registry]]\nprefix = \"r.io\"\n[[registry.mirror]]\nlocation = \"x\"\npull-from-mirror = \"no\"",
             "[[registry]]\nprefix = \"*.r.io\"\nblocked = \"yes\"",
+            "[[registry]]\nlocation = \"me:hunter2@r.io\"",
+            "[[registry]]\nprefix = \"me:hunter2@r.io/a\"\nlocation = \"r.io\"",
+            "[[registry]]\nlocation = \"r.io\"\n[[registry.mirror]]\nlocation = \"me:hunter2@m/a\"\ninsecure = true",
         ] {
             report += &format!(
                 "{}\n",
@@ -400,10 +427,24 @@ mod tests {
             "[host.\"https://x\"]\ncapabilities = [\"fly\"]",
             "[host.\"https://x\"]\nca = \"/no/such/file\"",
             "host = 1",
+            "server = \"https://me:hunter2@x\"",
+            "server = \"ftp://me:hunter2@x\"",
+            "[host.\"http://hunter2@x:5000\"]",
+            "[host]\n\"http://hunter2@x:5000\" = 1",
         ] {
             let path = Path::new("hosts.toml");
             report += &format!("{}\n", containerd::parse(path, "r.io", text).unwrap_err());
         }
+        for address in [
+            "https://me:hunter2@x",
+            "me:hunter2@x",
+            "http://hunter2@x/a@b",
+        ] {
+            report += &format!("{}\n", Mirror::at(address).unwrap_err());
+        }
+        let endpoint = Hosts::default().endpoint("me:hunter2@r.io");
+        report += &format!("{}\n", endpoint.unwrap_err());
+        assert!(!report.contains("hunter2"), "{report}");
         insta::assert_snapshot!(report);
     }
 }

@@ -14,6 +14,16 @@ pub(super) fn parse(path: &str, text: &str) -> Result<Hosts> {
         let Some(prefix) = toml.text(table, "prefix")?.or(location) else {
             return Err(toml.fault(first(table), "a registry needs `prefix` or `location`"));
         };
+        // A `@` after the host may be that of a digest.
+        if prefix
+            .split('/')
+            .next()
+            .is_some_and(|host| host.contains('@'))
+        {
+            let shown = super::shown(prefix);
+            let fault = format!("`{shown}` is no prefix, expected HOST[:PORT][/PATH]");
+            return Err(toml.fault(table.get("prefix").or(table.get("location")), fault));
+        }
         let mut rule = Rule::new(prefix.to_owned());
         rule.blocked = toml.flag(table, "blocked")?;
         if let Some(location) = location {
@@ -55,7 +65,8 @@ fn place(
 ) -> Result<Mirror> {
     let (host, path) = location.split_once('/').unwrap_or((location, ""));
     let bad = || {
-        let fault = format!("`{location}` is no location, expected HOST[:PORT][/PATH]");
+        let shown = super::shown(location);
+        let fault = format!("`{shown}` is no location, expected HOST[:PORT][/PATH]");
         toml.fault(table.get("location"), fault)
     };
     if toml.flag(table, "insecure")? {

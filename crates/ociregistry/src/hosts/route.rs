@@ -32,15 +32,11 @@ impl Mirror {
     /// `/v2/`. Its requests carry `?ns=HOST`, so that one mirror can serve several hosts.
     ///
     /// # Errors
-    /// If it is no `http` or `https` address.
+    /// If it is no `http` or `https` address, or one with a user or a password.
     pub fn at(address: &str) -> Result<Self> {
-        let mut url = Url::parse(address)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| {
-                let expected = "expected one that begins with `http://` or `https://`";
-                ocicore::Error::parse("address of a mirror", address, expected)
-            })?;
+        let mut url = super::server(address).map_err(|expected| {
+            ocicore::Error::parse("address of a mirror", &super::shown(address), expected)
+        })?;
         url.set_path(&format!("{}/v2/", url.path().trim_end_matches('/')));
         Ok(Self::from_base(url).with_namespace())
     }

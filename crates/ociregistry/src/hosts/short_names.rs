@@ -59,7 +59,10 @@ impl ShortNames {
             if is_short(&format!("{host}/x")) || format!("{host}/x").parse::<Reference>().is_err() {
                 let kind = entry.type_name();
                 let fault = match entry.as_str() {
-                    Some(host) => format!("`{host}` is no registry, expected HOST[:PORT]"),
+                    Some(host) => {
+                        let shown = super::shown(host);
+                        format!("`{shown}` is no registry, expected HOST[:PORT]")
+                    }
                     None => format!("a registry to search is of type {kind}, expected a text"),
                 };
                 return Err(toml.fault(item, fault));
@@ -178,6 +181,7 @@ mod tests {
             "unqualified-search-registries = [1]",
             "unqualified-search-registries = ['a b']",
             "unqualified-search-registries = ['docker']",
+            "unqualified-search-registries = ['me:hunter2@r.io']",
             "aliases = 1",
             "[aliases]\n'x' = 'y'",
             "[aliases]\n'x' = 'a.io/y:1'",
