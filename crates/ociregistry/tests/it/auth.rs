@@ -290,6 +290,36 @@ async fn identity_tokens_follow_no_redirect_elsewhere() {
     ");
 }
 
+#[tokio::test]
+async fn a_token_follows_redirects_of_its_own_server_only() {
+    let storage = Fake::new(|_, _| index()).await;
+    let target = format!("http://{}/x?signature=s", storage.host);
+    let fake = Fake::new(move |request, _| match request.header("authorization") {
+        _ if request.target.starts_with("/token") => Reply::new(200).body(r#"{"token":"t"}"#),
+        None => Reply::new(401).header("www-authenticate", challenge(request)),
+        Some(_) if request.target == "/there" => Reply::new(307).header("location", &target),
+        Some(_) => Reply::new(307).header("location", "/there"),
+    })
+    .await;
+    let store = store(&quick().build(), &fake);
+    for _ in 0..2 {
+        pull(&store).await.unwrap();
+    }
+    let followed: Vec<_> = fake
+        .requests()
+        .into_iter()
+        .filter(|request| request.target == "/there")
+        .collect();
+    assert_eq!(followed.len(), 2);
+    for request in followed {
+        assert_eq!(request.header("authorization"), Some("Bearer t"));
+    }
+    assert_eq!(storage.lines(), ["GET /x?signature=s"; 2]);
+    for request in storage.requests() {
+        assert_eq!(request.header("authorization"), None);
+    }
+}
+
 /// Logging in would not help: it is not the registry that refuses.
 #[tokio::test]
 async fn what_a_storage_refuses_is_about_no_login() {
