@@ -1,9 +1,9 @@
 //! Certificates of one's own.
 
-use std::sync::Arc;
+use std::{fs, path::Path, sync::Arc};
 
 use ocicore::{Class, Cx, Repositories};
-use ociregistry::HostOptions;
+use ociregistry::{HostOptions, Hosts};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use tokio::{
@@ -99,4 +99,74 @@ async fn a_certificate_is_shown_to_who_asks_for_it() {
     let broken = ask(trusting.with_client_identity_pem("no key")).await;
     assert_eq!(broken.class(), Class::Other);
     assert!(shown(&broken, &[]).contains("failed to set up TLS"));
+}
+
+/// What came of asking the server: it answers 404 to whom it lets in.
+async fn ask(host: &str, hosts: Hosts) -> Class {
+    let registry = quick().hosts(hosts).build();
+    let name = format!("{host}/a").parse().unwrap();
+    let store = registry.repository(&name).unwrap();
+    let error = store.resolve(&Cx::default(), &"v1".parse().unwrap()).await;
+    error.unwrap_err().class()
+}
+
+/// Files with the authority of the server, and a certificate and key of one's own.
+fn write(directory: &Path, server: &Authority, clients: &Authority) {
+    let (certificate, key) = clients.issue();
+    fs::create_dir_all(directory).unwrap();
+    for (name, pem) in [
+        ("ca.crt", server.0.pem()),
+        ("me.cert", certificate.pem()),
+        ("me.key", key.serialize_pem()),
+        ("both.pem", certificate.pem() + &key.serialize_pem()),
+    ] {
+        fs::write(directory.join(name), pem).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn hosts_of_containerd_have_certificates() {
+    let (server, clients) = (Authority::new(), Authority::new());
+    let host = serve(&server, &clients).await;
+    let base = tempfile::tempdir().unwrap();
+    let (name, port) = host.split_once(':').unwrap();
+    let directory = base.path().join(format!("{name}_{port}_"));
+    write(&directory, &server, &clients);
+    let absolute = directory.join("ca.crt").display().to_string();
+    let pair = "client = [['me.cert', 'me.key']]";
+    let as_host = format!("[host.'https://{host}']");
+    for (text, gets_in) in [
+        (format!("ca = 'ca.crt'\n{pair}"), true),
+        (format!("ca = ['{absolute}']\nclient = 'both.pem'"), true),
+        (format!("skip_verify = true\n{pair}"), true),
+        (format!("skip_verify = false\n{pair}"), false),
+        ("ca = 'ca.crt'".to_owned(), false),
+        ("skip_verify = true".to_owned(), false),
+    ] {
+        for text in [
+            format!("server = 'https://{host}'\n{text}"),
+            format!("{as_host}\n{text}"),
+        ] {
+            fs::write(directory.join("hosts.toml"), &text).unwrap();
+            let hosts = Hosts::from_containerd(base.path()).unwrap();
+            let class = ask(&host, hosts).await;
+            assert_eq!(class == Class::NotFound, gets_in, "{class:?} {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn certs_d_has_certificates() {
+    let (server, clients) = (Authority::new(), Authority::new());
+    let host = serve(&server, &clients).await;
+    let base = tempfile::tempdir().unwrap();
+    let directory = base.path().join(&host);
+    write(&directory, &server, &clients);
+    let ask = async || ask(&host, Hosts::from_certs_d(base.path()).unwrap()).await;
+    assert_eq!(ask().await, Class::NotFound);
+    // Without a key nothing is shown, without an authority nobody is trusted.
+    fs::remove_file(directory.join("me.cert")).unwrap();
+    assert_ne!(ask().await, Class::NotFound);
+    write(&directory, &clients, &clients);
+    assert_ne!(ask().await, Class::NotFound);
 }
