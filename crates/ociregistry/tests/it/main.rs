@@ -13,6 +13,7 @@ mod keychain;
 mod lists;
 mod logs;
 mod manage;
+mod mirrors;
 mod mtls;
 mod old;
 mod proxy;
