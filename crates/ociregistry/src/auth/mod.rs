@@ -117,7 +117,8 @@ impl Credentials {
 /// Where credentials come from: [`AuthFiles`] for what `docker login` and `podman login` left
 /// behind, or an implementation of one's own for a cloud's service.
 ///
-/// Asked once for each repository, and again when a registry refuses what it gave.
+/// Asked once for each repository, and again when a registry or its token service refuses what it
+/// gave, or after some hundred other repositories.
 #[async_trait]
 pub trait Keychain: fmt::Debug + Send + Sync + 'static {
     /// The credentials for a repository of `host`, or for the registry as a whole. None: anonymous.
