@@ -294,6 +294,13 @@ impl Answer {
         self.faults.iter().any(|fault| fault.code == code)
     }
 
+    /// Whether a registry says that something is not there: what is none, and answers every address with a page for
+    /// people, knows no code.
+    pub(crate) fn is_missing(&self) -> bool {
+        let has_code = self.faults.iter().any(|fault| !fault.code.is_empty());
+        matches!(self.status, 404 | 410) && (has_code || self.faults.is_empty())
+    }
+
     /// Kind of failure, by the status and the registry's code.
     pub fn class(&self) -> Class {
         match self.status {

@@ -204,7 +204,7 @@ impl Pages {
         let place = endpoint::place(&self.host, self.path.as_ref());
         let (next, body) = match read_page(inner, &self.cx, &call, inner.limits.config()).await {
             // A repository that was never written to has no tags.
-            Err(Error::Answer(answer)) if answer.status() == 404 && self.path.is_some() => {
+            Err(Error::Answer(answer)) if answer.is_missing() && self.path.is_some() => {
                 return Ok(Vec::new());
             }
             page => page?,

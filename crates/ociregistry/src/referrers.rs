@@ -225,7 +225,7 @@ async fn fallback(store: &RegistryStore, cx: &Cx, subject: &Digest) -> Result<Op
         .await
     {
         Ok(index) => Ok(Some(index)),
-        Err(error) if error.class() == Class::NotFound => Ok(None),
+        Err(Error::Answer(answer)) if answer.is_missing() => Ok(None),
         Err(error) => Err(error),
     }
 }

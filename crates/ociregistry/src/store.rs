@@ -385,7 +385,23 @@ impl RegistryStore {
             .blob(&self.home.path, descriptor.digest());
         let scopes = Scopes::pull(&self.home.path);
         let call = self.call(&self.home, Method::HEAD, url, scopes, &[200, 404]);
-        Ok(self.send(cx, &call).await?.status() == 200)
+        let incoming = self.send(cx, &call).await?;
+        // Some say 0, for their answer has no body.
+        let told = incoming
+            .announced()
+            .filter(|told| *told > 0 && incoming.refuse_encoding().is_ok());
+        match (incoming.status(), told) {
+            (200, Some(actual)) if actual != descriptor.size() => {
+                let (digest, expected) = ((*descriptor.digest()).into(), descriptor.size());
+                let error = ocicore::Error::Size {
+                    digest,
+                    expected,
+                    actual,
+                };
+                Err(Error::content(&incoming.place, error))
+            }
+            (status, _) => Ok(status == 200),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    error::Error as StdError,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -66,6 +67,10 @@ impl Clients {
             (_, Some(_)) => Key::Host(host.clone()),
             (_, None) => Key::Default,
         };
+        let failed = |source: Box<dyn StdError + Send + Sync>| Error::Tls {
+            host: host.clone(),
+            source,
+        };
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = made.get(&key) {
             return Ok(client.clone());
@@ -78,12 +83,10 @@ impl Clients {
                 .cloned()
                 .unwrap_or_default()
                 .apply(self.builder())
-                .and_then(ClientBuilder::build),
+                .map_err(failed)?
+                .build(),
         }
-        .map_err(|error| Error::Tls {
-            host,
-            source: error.without_url().into(),
-        })?;
+        .map_err(|error| failed(error.without_url().into()))?;
         made.insert(key, client.clone());
         Ok(client)
     }
@@ -105,9 +108,17 @@ impl Clients {
 }
 
 impl HostOptions {
-    fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, reqwest::Error> {
+    fn apply(
+        &self,
+        mut builder: ClientBuilder,
+    ) -> Result<ClientBuilder, Box<dyn StdError + Send + Sync>> {
         for pem in &self.ca {
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem)?);
+            let certificates = Certificate::from_pem_bundle(pem)?;
+            // What has no certificate at all is read without an error.
+            if certificates.is_empty() {
+                return Err("there is no certificate in PEM among its authorities".into());
+            }
+            builder = builder.tls_certs_merge(certificates);
         }
         if let Some(identity) = &self.identity {
             builder = builder.identity(Identity::from_pem(identity.expose().as_bytes())?);

@@ -140,9 +140,11 @@ impl Hosts {
     pub(crate) fn endpoint(&self, host: &str) -> Result<Endpoint> {
         let options = self.options.get(&api_host(host));
         let scheme = HostOptions::scheme_of(options, host);
-        let endpoint = Endpoint::new(scheme, host).filter(|_| !host.contains('@'));
+        // Nothing but a host and a port: what else a URL has would lead elsewhere.
+        let is_host = !host.contains(['@', '/', '?', '#', '\\']);
+        let endpoint = Endpoint::new(scheme, host).filter(|_| is_host);
         endpoint.ok_or_else(|| {
-            let expected = "expected HOST[:PORT]";
+            let expected = "expected HOST[:PORT], without a scheme and a path";
             ocicore::Error::parse("host of a registry", &shown(host), expected).into()
         })
     }

@@ -439,6 +439,25 @@ async fn a_registry_with_tls_cannot_have_a_password_sent_in_the_clear() {
 }
 
 #[tokio::test]
+async fn an_authority_without_a_certificate_is_refused() {
+    let host = "127.0.0.1:1";
+    let registry = quick()
+        .host(
+            host,
+            HostOptions::default().with_tls().with_ca_pem("garbage"),
+        )
+        .build();
+    let error = pull(&registry.repository(&fresh(host)).unwrap())
+        .await
+        .unwrap_err();
+    let text = ocicore::in_one_line(error.find::<Error>().unwrap());
+    assert_eq!(
+        text,
+        "failed to set up TLS for `127.0.0.1:1`: there is no certificate in PEM among its authorities"
+    );
+}
+
+#[tokio::test]
 async fn an_unknown_authority_is_refused_and_not_asked_again() {
     let Some((host, _)) = secured() else { return };
     let registry = quick()

@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use futures_util::{StreamExt, TryStreamExt};
-use ocicore::{Cx, Digest, ImageStore, MediaType, RawManifest, Repositories, Tag};
+use ocicore::{
+    Class, Cx, Descriptor, Digest, ImageStore, MediaType, RawManifest, Repositories, Tag,
+};
 use registryd::{Server, storage::MemoryStorage};
 use serde_json::json;
 
@@ -17,6 +19,55 @@ async fn tags(store: &dyn ImageStore) -> ocicore::Result<Vec<String>> {
         .tags(&Cx::default())
         .map_ok(|tag: Tag| tag.to_string());
     tags.try_collect().await
+}
+
+/// Whatever it is asked for, it answers with a page for people.
+async fn web(status: u16) -> Fake {
+    Fake::new(move |_, _| {
+        Reply::new(status)
+            .header("content-type", "text/html")
+            .body("<html><h1>Hello</h1></html>")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_no_registry_has_no_empty_lists() {
+    let (cx, fake) = (Cx::default(), web(404).await);
+    let store = store(&quick().build(), &fake);
+    let error = tags(&*store).await.unwrap_err();
+    assert_eq!(error.class(), Class::NotFound);
+    assert_eq!(
+        shown(&error, &[&fake]),
+        "[NotFound] failed to list `tags` in HOST0/a/b\n    \
+         `HOST0/a/b` answered `GET` with 404 Not Found: <html><h1>Hello</h1></html>"
+    );
+    let error = store.referrers(&cx, &Digest::of(b"x")).await.unwrap_err();
+    assert_eq!(error.class(), Class::NotFound);
+}
+
+#[tokio::test]
+async fn what_is_no_registry_has_no_blobs() {
+    let (cx, fake) = (Cx::default(), web(200).await);
+    let store = store(&quick().build(), &fake);
+    let blob = Descriptor::of(MediaType::OCI_LAYER, b"hello");
+    let error = store.has_blob(&cx, &blob).await.unwrap_err();
+    assert_eq!(error.class(), Class::Invalid);
+}
+
+#[tokio::test]
+async fn a_catalog_is_of_a_host_and_nothing_else() {
+    let registry = quick().build();
+    for host in ["r.io/team", "r.io?x", "r.io#x", "https://r.io", r"r.io\x"] {
+        let list = registry.catalog_of(&Cx::default(), host);
+        let error = list.try_collect::<Vec<_>>().await.unwrap_err();
+        assert_eq!(error.class(), Class::Invalid, "{host}");
+        let text = ocicore::in_one_line(&error);
+        assert!(
+            text.contains(&format!("`{host}` is not a valid host")),
+            "{text}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -246,10 +297,7 @@ async fn referrers_come_in_pages_and_errors_are_no_empty_list() {
         .await
         .unwrap();
     assert_eq!(
-        listed
-            .iter()
-            .map(ocicore::Descriptor::size)
-            .collect::<Vec<_>>(),
+        listed.iter().map(Descriptor::size).collect::<Vec<_>>(),
         [0, 1, 2]
     );
 
@@ -265,13 +313,7 @@ async fn referrers_come_in_pages_and_errors_are_no_empty_list() {
         .referrers_of_type(&cx, &repository, &subject, &kind)
         .await
         .unwrap();
-    assert_eq!(
-        listed
-            .iter()
-            .map(ocicore::Descriptor::size)
-            .collect::<Vec<_>>(),
-        [7]
-    );
+    assert_eq!(listed.iter().map(Descriptor::size).collect::<Vec<_>>(), [7]);
     assert_eq!(
         fake.lines(),
         [format!(
