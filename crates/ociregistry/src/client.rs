@@ -117,7 +117,7 @@ impl Registry {
         artifact_type: &MediaType,
     ) -> ocicore::Result<Vec<Descriptor>> {
         self.store(repository)?
-            .referrers_of_type(cx, subject, artifact_type)
+            .referrers_of_type(cx, subject, Some(artifact_type))
             .await
     }
 

@@ -79,6 +79,14 @@ pub enum Error {
         /// The tag of the list (distribution-spec §Referrers Tag Schema).
         tag: String,
     },
+    /// The registry failed after its mirrors had. What the registry says decides about all else.
+    #[error("its mirrors did not help: {}", faults.join("; "))]
+    Mirrors {
+        /// What each mirror that was asked says, with its causes.
+        faults: Vec<String>,
+        /// What the registry says.
+        source: Box<Error>,
+    },
     /// A redirect that is not followed. Not retried.
     #[error("`{place}` redirects to `{target}`, which is not followed: {reason}")]
     Redirect {
@@ -172,7 +180,7 @@ impl Error {
             | Self::Challenge { .. }
             | Self::Helper { .. }
             | Self::Blocked { .. } => Class::Denied,
-            Self::Token { source, .. } => source.class(),
+            Self::Token { source, .. } | Self::Mirrors { source, .. } => source.class(),
             Self::AuthFile { .. } | Self::Tls { .. } => Class::Other,
             Self::Store(error) => error.class(),
         }
@@ -182,7 +190,7 @@ impl Error {
     pub fn answer(&self) -> Option<&Answer> {
         match self {
             Self::Answer(answer) | Self::Refused { source: answer, .. } => Some(answer),
-            Self::Token { source, .. } => source.answer(),
+            Self::Token { source, .. } | Self::Mirrors { source, .. } => source.answer(),
             _ => None,
         }
     }
@@ -191,8 +199,19 @@ impl Error {
     pub fn refused(&self) -> Option<&Login> {
         match self {
             Self::Refused { login, .. } => Some(login),
-            Self::Token { source, .. } => source.refused(),
+            Self::Token { source, .. } | Self::Mirrors { source, .. } => source.refused(),
             _ => None,
+        }
+    }
+
+    /// Says why the mirrors that were asked before did not help.
+    pub(crate) fn with_mirrors(self, faults: Vec<String>) -> Self {
+        match faults.is_empty() {
+            true => self,
+            false => Self::Mirrors {
+                faults,
+                source: Box::new(self),
+            },
         }
     }
 

@@ -13,20 +13,22 @@ use url::Url;
 use crate::{
     Error, Result,
     auth::Scopes,
+    hosts::Site,
     list::{SMALLEST_PAGE, read_page},
     retry::Attempts,
     store::RegistryStore,
     wire::Incoming,
 };
 
-/// What refers to `subject`, of all types or of one.
+/// What refers to `subject` there, of all types or of one.
 pub(crate) async fn list(
     store: &RegistryStore,
     cx: &Cx,
+    site: &Site,
     subject: &Digest,
     artifact_type: Option<&MediaType>,
 ) -> Result<Vec<Descriptor>> {
-    let mut all = list_all(store, cx, subject, artifact_type).await?;
+    let mut all = list_all(store, cx, site, subject, artifact_type).await?;
     // A registry need not filter (§Listing Referrers, `OCI-Filters-Applied`).
     all.retain(|entry| artifact_type.is_none() || entry.artifact_type() == artifact_type);
     Ok(all)
@@ -35,6 +37,7 @@ pub(crate) async fn list(
 async fn list_all(
     store: &RegistryStore,
     cx: &Cx,
+    site: &Site,
     subject: &Digest,
     artifact_type: Option<&MediaType>,
 ) -> Result<Vec<Descriptor>> {
@@ -42,14 +45,14 @@ async fn list_all(
     // The bound is for the whole list, however many pages it has, for it is held as a whole.
     let limit = store.registry.0.limits.config();
     let mut room = limit;
-    let mut url = store.home.endpoint.referrers(&store.home.path, subject);
+    let mut url = site.endpoint.referrers(&site.path, subject);
     if let Some(artifact_type) = artifact_type {
         url.query_pairs_mut()
             .append_pair("artifactType", artifact_type.as_str());
     }
     let mut next = Some(url);
     while let Some(url) = next {
-        let read = ask(store, cx, url, limit).await;
+        let read = ask(store, cx, site, url, limit).await;
         let is_first = std::mem::take(&mut is_first);
         let body;
         (next, body) = match read {
@@ -57,7 +60,7 @@ async fn list_all(
             Err(Error::Answer(answer))
                 if is_first && matches!(answer.status(), 404 | 405 | 501) =>
             {
-                return match fallback(store, cx, subject).await? {
+                return match fallback(store, cx, site, subject).await? {
                     Some(list) => entries(store, &list),
                     None => Ok(Vec::new()),
                 };
@@ -194,13 +197,13 @@ async fn edit(store: &RegistryStore, cx: &Cx, subject: &Digest, edit: &Edit) -> 
     let name = Name::Tag(tag_of(subject)?);
     let mut attempts = Attempts::new(&store.registry.0.retry);
     loop {
-        let list = fallback(store, cx, subject).await?;
+        let list = fallback(store, cx, &store.home, subject).await?;
         let after = edit.apply(list.as_ref());
         let Some(after) = after.map_err(|error| Error::content(&store.name, error))? else {
             return Ok(());
         };
         store.put(cx, &after, &name).await?;
-        let now = fallback(store, cx, subject).await?;
+        let now = fallback(store, cx, &store.home, subject).await?;
         if now.is_some_and(|now| now.digest() == after.digest()) {
             return Ok(());
         }
@@ -210,20 +213,29 @@ async fn edit(store: &RegistryStore, cx: &Cx, subject: &Digest, edit: &Edit) -> 
     }
 }
 
-async fn ask(store: &RegistryStore, cx: &Cx, url: Url, limit: u64) -> Result<(Option<Url>, Bytes)> {
-    let scopes = Scopes::pull(&store.home.path);
-    let mut call = store.call(&store.home, Method::GET, url, scopes, &[200]);
+async fn ask(
+    store: &RegistryStore,
+    cx: &Cx,
+    site: &Site,
+    url: Url,
+    limit: u64,
+) -> Result<(Option<Url>, Bytes)> {
+    let scopes = Scopes::pull(&site.path);
+    let mut call = store.call(site, Method::GET, url, scopes, &[200]);
     let index = HeaderValue::from_static("application/vnd.oci.image.index.v1+json");
     call.headers.insert(ACCEPT, index);
     read_page(&store.registry.0, cx, &call, limit).await
 }
 
 /// The list that clients keep under a tag; none if there is none.
-async fn fallback(store: &RegistryStore, cx: &Cx, subject: &Digest) -> Result<Option<RawManifest>> {
-    match store
-        .get(cx, &store.home, &Name::Tag(tag_of(subject)?))
-        .await
-    {
+async fn fallback(
+    store: &RegistryStore,
+    cx: &Cx,
+    site: &Site,
+    subject: &Digest,
+) -> Result<Option<RawManifest>> {
+    let name = Name::Tag(tag_of(subject)?);
+    match store.get(cx, site, &name).await {
         Ok(index) => Ok(Some(index)),
         Err(Error::Answer(answer)) if answer.is_missing() => Ok(None),
         Err(error) => Err(error),

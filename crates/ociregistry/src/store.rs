@@ -1,9 +1,10 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+use futures_util::{FutureExt, future::BoxFuture};
 use ocicore::{
     Blob, BoxStream, Class, Cx, Descriptor, Digest, ImageSink, ImageSource, MediaType, Name, Place,
-    RawManifest, Repository, RepositoryPath, Stored, Tag, sniff_media_type,
+    RawManifest, Repository, RepositoryPath, Stored, Tag, in_one_line, sniff_media_type,
 };
 use reqwest::{
     Method,
@@ -118,12 +119,16 @@ impl RegistryStore {
 
     /// What a tag names now, and what there is to be written over, is for the registry itself to
     /// say; mirrors are asked if it gives no answer, or gave none a moment ago.
-    async fn resolve_anywhere(&self, cx: &Cx, name: &Name) -> Result<Descriptor> {
+    async fn home_first<'s, T>(
+        &'s self,
+        name: &Name,
+        ask: impl Fn(&'s Site) -> BoxFuture<'s, Result<T>>,
+    ) -> Result<T> {
         let rest = &self.registry.0.rest;
         let has_mirror = self.live_mirrors().any(|mirror| mirror.serves(name));
         let mut silence = None;
         if !has_mirror || !rest.has(&self.home) {
-            let found = self.head(cx, &self.home, name).await;
+            let found = ask(&self.home).await;
             if has_mirror {
                 rest.note(&self.home, &found);
             }
@@ -132,18 +137,20 @@ impl RegistryStore {
                 answered => return answered,
             }
         }
+        let mut faults = Vec::new();
         for mirror in self.live_mirrors().filter(|mirror| mirror.serves(name)) {
-            let found = self.head(cx, mirror, name).await;
-            self.registry.0.rest.note(mirror, &found);
+            let found = ask(mirror).await;
+            rest.note(mirror, &found);
             match found {
-                Ok(descriptor) => return Ok(descriptor),
-                Err(error) => tracing::debug!(%error, "not at this mirror"),
+                Ok(found) => return Ok(found),
+                Err(error) => faults.push(in_one_line(&error)),
             }
         }
-        match silence {
+        let last = match silence {
             Some(error) => Err(error),
-            None => self.head(cx, &self.home, name).await,
-        }
+            None => ask(&self.home).await,
+        };
+        last.map_err(|error| error.with_mirrors(faults))
     }
 
     /// A manifest as the registry itself has it.
@@ -157,15 +164,17 @@ impl RegistryStore {
     }
 
     async fn get_anywhere(&self, cx: &Cx, name: &Name) -> Result<RawManifest> {
+        let mut faults = Vec::new();
         for mirror in self.live_mirrors().filter(|mirror| mirror.serves(name)) {
             let found = self.get(cx, mirror, name).await;
             self.registry.0.rest.note(mirror, &found);
             match found {
                 Ok(manifest) => return Ok(manifest),
-                Err(error) => tracing::debug!(%error, "not at this mirror"),
+                Err(error) => faults.push(in_one_line(&error)),
             }
         }
-        self.get(cx, &self.home, name).await
+        let found = self.get(cx, &self.home, name).await;
+        found.map_err(|error| error.with_mirrors(faults))
     }
 
     async fn head(&self, cx: &Cx, site: &Site, name: &Name) -> Result<Descriptor> {
@@ -324,10 +333,12 @@ impl RegistryStore {
         &self,
         cx: &Cx,
         subject: &Digest,
-        artifact_type: &MediaType,
+        artifact_type: Option<&MediaType>,
     ) -> ocicore::Result<Vec<Descriptor>> {
-        let work = referrers::list(self, cx, subject, Some(artifact_type));
-        self.run(cx, "list", subject, work).await
+        let name = Name::Digest(*subject);
+        let list = |site| referrers::list(self, cx, site, subject, artifact_type).boxed();
+        self.run(cx, "list", subject, self.home_first(&name, list))
+            .await
     }
 
     /// A manifest that refers to another one leaves the list that clients keep of these, too. It
@@ -414,8 +425,8 @@ impl fmt::Debug for RegistryStore {
 #[async_trait]
 impl ImageSource for RegistryStore {
     async fn resolve(&self, cx: &Cx, name: &Name) -> ocicore::Result<Descriptor> {
-        self.run(cx, "resolve", name, self.resolve_anywhere(cx, name))
-            .await
+        let work = self.home_first(name, |site| self.head(cx, site, name).boxed());
+        self.run(cx, "resolve", name, work).await
     }
 
     async fn manifest(&self, cx: &Cx, name: &Name) -> ocicore::Result<RawManifest> {
@@ -428,13 +439,7 @@ impl ImageSource for RegistryStore {
     }
 
     async fn referrers(&self, cx: &Cx, subject: &Digest) -> ocicore::Result<Vec<Descriptor>> {
-        self.run(
-            cx,
-            "list",
-            subject,
-            referrers::list(self, cx, subject, None),
-        )
-        .await
+        self.referrers_of_type(cx, subject, None).await
     }
 
     fn tags(&self, cx: &Cx) -> BoxStream<Tag> {

@@ -111,9 +111,10 @@ impl Hosts {
         self
     }
 
-    /// Reads what a host has from a mirror; if that fails, from the next mirror, and from the host
-    /// itself at last. Writing goes to the host, and so does the question what a tag names now
-    /// ([`resolve`](ocicore::ImageSource::resolve)), unless the host does not answer.
+    /// Reads manifests and blobs of a host from a mirror; if that fails, from the next mirror, and
+    /// from the host itself at last. What a tag names now
+    /// ([`resolve`](ocicore::ImageSource::resolve)) and what refers to an image the host is asked
+    /// first. Writing and lists of tags and repositories are for the host alone.
     pub fn with_mirror(mut self, host: impl Into<String>, mirror: Mirror) -> Self {
         self.rules.push(Rule::new(host.into()).with_mirror(mirror));
         self

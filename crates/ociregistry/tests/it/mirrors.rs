@@ -1,9 +1,14 @@
 //! Mirrors that files of configuration name.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
-use ocicore::{Class, Cx, Digest, MediaType, Name, Repositories};
-use ociregistry::{Hosts, Registry};
+use ocicore::{
+    Class, Cx, Digest, ImageSource as _, ImageStore, MediaType, Memory, Name, Place, RawManifest,
+    Repositories, conformance::Fixture, copy,
+};
+use ociregistry::{Hosts, Mirror, Registry};
+use registryd::{Server, storage::MemoryStorage};
+use serde_json::json;
 
 use crate::{
     fake::{Fake, Reply},
@@ -51,6 +56,65 @@ fn containerd(host: &str, text: &str) -> Registry {
 fn write_hosts(directory: &Path, text: &str) {
     fs::create_dir(directory).unwrap();
     fs::write(directory.join("hosts.toml"), text).unwrap();
+}
+
+/// A host of which nobody knows anything.
+const GONE: &str = "127.0.0.1:1";
+
+fn in_place_of_gone(mirror: &str) -> Arc<dyn ImageStore> {
+    let mirror = Mirror::at(&format!("http://{mirror}")).unwrap();
+    let hosts = Hosts::default().with_mirror(GONE, mirror);
+    let name = format!("{GONE}/a/b").parse().unwrap();
+    quick().hosts(hosts).build().repository(&name).unwrap()
+}
+
+#[tokio::test]
+async fn an_image_with_its_referrers_comes_from_a_mirror_while_its_registry_is_gone() {
+    let (cx, server) = (Cx::default(), Server::builder(MemoryStorage::new()));
+    let server = server.bind("127.0.0.1:0").await.unwrap();
+    let mirror = server.addr().to_string();
+    let there = quick()
+        .build()
+        .repository(&format!("{mirror}/a/b").parse().unwrap());
+    let there = there.unwrap();
+    Fixture::index().fill(&cx, &*there).await.unwrap();
+    let root = there.resolve(&cx, &"v1".parse().unwrap()).await.unwrap();
+    let signature = json!({"manifests": [], "subject": root});
+    let signature = RawManifest::new(MediaType::OCI_INDEX, signature.to_string());
+    there
+        .put_manifest(&cx, &signature, Place::Child)
+        .await
+        .unwrap();
+
+    let (from, to) = (in_place_of_gone(&mirror), Arc::new(Memory::default()));
+    let root = copy::Root::same("v1".parse().unwrap());
+    let options = copy::Options::default();
+    let plan = copy::plan(&cx, &*from, &*to, &[root], &options).await;
+    let plan = plan.unwrap();
+    copy::run(&cx, plan, from, to.clone()).await.unwrap();
+    let name = Name::Digest(*signature.digest());
+    assert!(to.resolve(&cx, &name).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_mirrors_said_is_told() {
+    let mirror = empty().await;
+    let (cx, store) = (Cx::default(), in_place_of_gone(&mirror.host));
+    let name: Name = "v1".parse().unwrap();
+    for error in [
+        store.manifest(&cx, &name).await.unwrap_err(),
+        store.resolve(&cx, &name).await.unwrap_err(),
+    ] {
+        assert_eq!(error.class(), Class::Transient);
+        let text = ocicore::in_one_line(&error).replace(&mirror.host, "MIRROR");
+        let (start, end) = text.split_once(": its mirrors did not help: ").unwrap();
+        assert!(start.ends_with("`v1` in 127.0.0.1:1/a/b"), "{text}");
+        assert!(end.starts_with("`MIRROR/a/b` answered `"), "{text}");
+        assert!(
+            end.contains(": no answer from `127.0.0.1:1/a/b` to `"),
+            "{text}"
+        );
+    }
 }
 
 #[tokio::test]
