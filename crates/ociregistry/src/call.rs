@@ -99,7 +99,12 @@ impl Inner {
     }
 
     async fn exchange(&self, cx: &Cx, call: &Call<'_>) -> Result<Incoming> {
-        // An upload's location may be elsewhere, where credentials do not belong.
+        let mut place = endpoint::place(call.host, call.path);
+        // An upload's location may be elsewhere, where credentials do not belong, nor without TLS
+        // what came by it.
+        if call.endpoint.base().scheme() == "https" {
+            self.wire.refuse_plain(&place, &call.url)?;
+        }
         let is_ours = endpoint::is_same_origin(&call.url, call.endpoint.base());
         let target = Target {
             host: call.host,
@@ -111,7 +116,6 @@ impl Inner {
             true => authenticator.authorization(cx, &self.wire, target).await?,
             false => None,
         };
-        let mut place = endpoint::place(call.host, call.path);
         if !is_ours {
             place += &format!(" at {}", endpoint::authority(&call.url));
         }

@@ -121,13 +121,7 @@ impl RemoteBlob {
         let place = format!("the owner of {}", self.store.name);
         let url = endpoint::join(self.store.home.endpoint.base(), url)
             .map_err(|fault| Error::protocol(&place, fault))?;
-        if url.scheme() == "http" && !wire.allows_plain(&url) {
-            return Err(Error::Redirect {
-                place,
-                target: endpoint::redacted(&url),
-                reason: "it has no TLS",
-            });
-        }
+        wire.refuse_plain(&place, &url)?;
         let mut outgoing = Outgoing::new(Method::GET, url.clone(), endpoint::authority(&url));
         outgoing.headers = headers;
         Box::pin(wire.send(&outgoing))

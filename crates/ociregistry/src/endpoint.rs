@@ -160,8 +160,8 @@ pub(crate) fn redacted(url: &Url) -> String {
 
 /// Follows a `Location` or `Link` that came from `base`: relative or absolute (RFC 9110 §10.2.2).
 ///
-/// Proxies that end TLS make registries name `http` addresses of the same host; these stay with
-/// `https`, so that nobody can talk the client out of it.
+/// Proxies that end TLS make registries name `http` addresses of the same host and port; these stay
+/// with `https`. Other `http` addresses are returned as they are, for `Wire::refuse_plain`.
 pub(crate) fn join(base: &Url, location: &str) -> Result<Url, String> {
     let shown = || {
         location
@@ -193,7 +193,7 @@ pub(crate) fn join(base: &Url, location: &str) -> Result<Url, String> {
     if base.scheme() == "https"
         && url.scheme() == "http"
         && url.host() == base.host()
-        && url.port() == base.port()
+        && (url.port() == base.port() || url.port() == base.port_or_known_default())
     {
         url.set_scheme("https")
             .map_err(|()| "its location has no host".to_owned())?;
@@ -320,6 +320,7 @@ mod tests {
             ("//other.io/x", Ok("https://other.io/x")),
             ("http://r.io/x", Ok("https://r.io/x")),
             ("http://r.io:80/x", Ok("https://r.io/x")),
+            ("http://r.io:443/x", Ok("https://r.io/x")),
             ("http://r.io:5000/x", Ok("http://r.io:5000/x")),
             ("", Err("its location has 0 bytes, expected 1 to 16384")),
             (

@@ -87,7 +87,9 @@ pub enum Error {
         /// What the registry says.
         source: Box<Error>,
     },
-    /// A redirect that is not followed. Not retried.
+    /// A redirect, or another place for an upload, that is not followed. Where it has no TLS, who
+    /// trusts the way there allows it by
+    /// [`HostOptions::with_plain_http`](crate::HostOptions::with_plain_http). Not retried.
     #[error("`{place}` redirects to `{target}`, which is not followed: {reason}")]
     Redirect {
         /// Host and repository.

@@ -95,9 +95,12 @@ impl Wire {
         }
     }
 
-    /// Whether this address may be asked without TLS.
-    pub(crate) fn allows_plain(&self, url: &Url) -> bool {
-        self.clients.allow_plain(url)
+    /// Refuses an address without TLS, unless the options of its host allow that.
+    pub(crate) fn refuse_plain(&self, place: &str, url: &Url) -> Result<()> {
+        if url.scheme() == "https" || self.clients.allow_plain(url) {
+            return Ok(());
+        }
+        Err(redirect(place, url, "it has no TLS"))
     }
 
     /// The last limits that this host told.
@@ -141,25 +144,20 @@ impl Wire {
                 .and_then(|l| l.to_str().ok());
             let next = endpoint::join(&url, location.unwrap_or_default())
                 .map_err(|fault| Error::protocol(outgoing.place_at(&url), fault))?;
-            if next.scheme() == "http"
-                && url.scheme() == "https"
-                && !self.clients.allow_plain(&next)
-            {
-                return Err(redirect(outgoing, &next, "it has no TLS"));
+            if url.scheme() == "https" {
+                self.refuse_plain(&outgoing.place, &next)?;
             }
             if !endpoint::is_same_origin(&next, &url) {
                 if matches!(outgoing.payload, Payload::Secret(_)) {
-                    return Err(redirect(outgoing, &next, "it would be sent a secret"));
+                    let reason = "it would be sent a secret";
+                    return Err(redirect(&outgoing.place, &next, reason));
                 }
                 authorization = None;
             }
             url = next;
         }
-        Err(redirect(
-            outgoing,
-            &url,
-            "there were 10 redirects before it",
-        ))
+        let reason = "there were 10 redirects before it";
+        Err(redirect(&outgoing.place, &url, reason))
     }
 
     async fn exchange(
@@ -379,9 +377,9 @@ impl Incoming {
     }
 }
 
-fn redirect(outgoing: &Outgoing<'_>, target: &Url, reason: &'static str) -> Error {
+fn redirect(place: &str, target: &Url, reason: &'static str) -> Error {
     Error::Redirect {
-        place: outgoing.place.clone(),
+        place: place.to_owned(),
         target: endpoint::redacted(target),
         reason,
     }

@@ -10,11 +10,12 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    net::TcpListener,
     sync::Semaphore,
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -143,6 +144,22 @@ impl Fake {
         method: &'static str,
         reply: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
+        Self::start(method, None, reply).await
+    }
+
+    /// As [`Fake::new`], with TLS.
+    pub(crate) async fn secured(
+        tls: TlsAcceptor,
+        reply: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::start("", Some(tls), reply).await
+    }
+
+    async fn start(
+        method: &'static str,
+        tls: Option<TlsAcceptor>,
+        reply: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -162,7 +179,15 @@ impl Fake {
                     reply
                 };
                 let (closing, flooding) = (Arc::clone(&closing), Arc::clone(&flooding));
-                connections.spawn(serve(stream, method, closing, flooding, reply));
+                let tls = tls.clone();
+                connections.spawn(async move {
+                    let Some(tls) = tls else {
+                        return serve(stream, method, closing, flooding, reply).await;
+                    };
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, method, closing, flooding, reply).await;
+                    }
+                });
             }
         });
         Self {
@@ -201,7 +226,7 @@ impl Drop for Fake {
 }
 
 async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     deaf: &str,
     closed: Arc<Semaphore>,
     flood: Arc<AtomicU64>,
@@ -262,7 +287,7 @@ async fn serve(
 }
 
 /// The next request of a connection, but for its body; none at its end, or if it breaks.
-async fn read_head(stream: &mut BufReader<TcpStream>) -> Option<Request> {
+async fn read_head(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Request> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|n| *n > 0)?;
     let mut words = line.split(' ');

@@ -15,10 +15,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::support::{quick, shown};
 
 /// An authority, and a certificate and key by it.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -34,26 +34,39 @@ impl Authority {
         let (certificate, key) = self.issue();
         certificate.pem() + &key.serialize_pem()
     }
+
+    /// What a client trusts this authority by.
+    pub(crate) fn trust(&self) -> HostOptions {
+        HostOptions::default().with_ca_pem(self.0.pem())
+    }
+
+    /// A server with a certificate by it, that answers only whom `clients` vouches for, if there
+    /// are such.
+    pub(crate) fn server(&self, clients: Option<&Self>) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let config = match clients {
+            None => config.with_no_client_auth(),
+            Some(clients) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(clients.0.der().clone()).unwrap();
+                let roots = Arc::new(roots);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                config.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let (certificate, key) = self.issue();
+        let chain = vec![certificate.der().clone()];
+        let config = config.with_single_cert(chain, key.serialize_der().try_into().unwrap());
+        TlsAcceptor::from(Arc::new(config.unwrap()))
+    }
 }
 
 /// A server that answers only whom `clients` vouches for.
 async fn serve(server: &Authority, clients: &Authority) -> String {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(clients.0.der().clone()).unwrap();
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    let (certificate, key) = server.issue();
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier.build().unwrap())
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            key.serialize_der().try_into().unwrap(),
-        )
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = server.server(Some(clients));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
@@ -86,7 +99,7 @@ async fn a_certificate_is_shown_to_who_asks_for_it() {
             .await
             .unwrap_err()
     };
-    let trusting = HostOptions::default().with_ca_pem(server.0.pem());
+    let trusting = server.trust();
     let known = ask(trusting
         .clone()
         .with_client_identity_pem(clients.identity()))

@@ -3,10 +3,11 @@
 use std::sync::Mutex;
 
 use ocicore::{Blob, BytesBlob, Cx, Descriptor, MediaType, Place, RawManifest, Stored};
-use ociregistry::Upload;
+use ociregistry::{HostOptions, Upload};
 
 use crate::{
     fake::{Fake, Reply, Request},
+    mtls::Authority,
     support::{quick, shown, store},
 };
 
@@ -58,7 +59,7 @@ async fn a_registry_that_looks_nowhere_can_be_asked_first() {
             _ => Reply::new(201),
         })
         .await;
-        let options = ociregistry::HostOptions::default().with_head_before_upload();
+        let options = HostOptions::default().with_head_before_upload();
         let registry = quick().host(&fake.host, options).build();
         let (cx, blob) = (Cx::default(), large());
         store(&registry, &fake).put_blob(&cx, &blob).await.unwrap();
@@ -125,6 +126,66 @@ async fn an_upload_elsewhere_gets_no_credentials() {
             .target
             .starts_with("/u?sig=1&digest=sha256%3A")
     );
+}
+
+/// A proxy that ends TLS makes a registry say `http` of itself: that stays with TLS. Elsewhere no
+/// content goes without TLS, unless the options of that host allow it.
+#[tokio::test]
+async fn an_upload_does_not_leave_tls() {
+    let authority = Authority::new();
+    let fake = Fake::secured(authority.server(None), |request, _| {
+        match &*request.method {
+            "POST" => {
+                let host = request.header("host").unwrap();
+                Reply::new(202).header("location", format!("http://{host}/u"))
+            }
+            _ => Reply::new(201),
+        }
+    })
+    .await;
+    let registry = quick().host(&fake.host, authority.trust()).build();
+    let (cx, blob) = (Cx::default(), large());
+    let stored = store(&registry, &fake).put_blob(&cx, &blob).await;
+    assert_eq!(stored.unwrap(), Stored::Written);
+    assert_eq!(fake.requests()[1].body.len(), 1_000_000);
+
+    let (tls, plain) = (
+        HostOptions::default().with_tls(),
+        HostOptions::default().with_plain_http(),
+    );
+    for (options, upload, is_allowed) in [
+        (tls.clone(), Upload::Monolithic, false),
+        // The first chunk goes to the registry itself.
+        (tls, Upload::Chunked(400_000), false),
+        (plain, Upload::Monolithic, true),
+    ] {
+        let storage = Fake::new(|_, _| Reply::new(201)).await;
+        let location = format!("http://{}/u?sig=1", storage.host);
+        let fake = Fake::secured(authority.server(None), move |_, n| match upload {
+            Upload::Chunked(_) if n == 0 => Reply::new(202).header("location", "/u"),
+            _ => Reply::new(202).header("location", &location),
+        })
+        .await;
+        let registry = quick()
+            .host(&fake.host, authority.trust())
+            .host(&storage.host, options)
+            .upload(upload)
+            .build();
+        let stored = store(&registry, &fake).put_blob(&cx, &blob).await;
+        assert_eq!(stored.is_ok(), is_allowed, "{stored:?}");
+        assert_eq!(storage.lines().len(), usize::from(is_allowed));
+        if let Err(error) = stored {
+            let error = shown(&error, &[&fake, &storage]);
+            let digest = blob.descriptor().digest().to_string();
+            let error = error.replace(&digest, "DIGEST");
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(error, @"
+                [Denied] failed to write `DIGEST` in HOST0/a/b
+                    `HOST0/a/b` redirects to `http://HOST1/u`, which is not followed: it has no TLS
+                ");
+            }
+        }
+    }
 }
 
 #[tokio::test]
