@@ -46,7 +46,8 @@ impl RegistryStore {
         };
         loop {
             let error = match push.attempt(cx, &mut attempts).await {
-                Ok(stored) => return Ok(stored),
+                Ok(Some(stored)) => return Ok(stored),
+                Ok(None) => continue,
                 Err(error) => error,
             };
             let class = match is_forgotten(&error) {
@@ -76,6 +77,14 @@ struct Push<'a> {
     furthest: u64,
 }
 
+/// What became of a content that was sent. Closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Whole,
+    /// The registry does not say how much it has.
+    Lost,
+}
+
 /// What the registry answers to the start of an upload.
 enum Start {
     There(Stored),
@@ -83,11 +92,12 @@ enum Start {
 }
 
 impl Push<'_> {
-    async fn attempt(&mut self, cx: &Cx, attempts: &mut Attempts) -> Result<Stored> {
+    /// None if the upload has to begin anew at once; what failed before that was waited for.
+    async fn attempt(&mut self, cx: &Cx, attempts: &mut Attempts) -> Result<Option<Stored>> {
         let (location, least) = match self.start(cx).await? {
             // The answer to the last byte was lost, but not the bytes.
-            Start::There(_) if self.sent => return Ok(Stored::Written),
-            Start::There(stored) => return Ok(stored),
+            Start::There(_) if self.sent => return Ok(Some(Stored::Written)),
+            Start::There(stored) => return Ok(Some(stored)),
             Start::Upload { location, least } => (location, least),
         };
         self.location = Some(location.clone());
@@ -103,10 +113,11 @@ impl Push<'_> {
             _ => self.at_once(cx, location).await,
         };
         match sent {
-            Ok(()) => {
+            Ok(Sent::Whole) => {
                 self.location = None;
-                Ok(Stored::Written)
+                Ok(Some(Stored::Written))
             }
+            Ok(Sent::Lost) => Ok(None),
             Err(Error::Answer(answer))
                 if answer.status() == 413 && self.mode == Upload::Monolithic =>
             {
@@ -172,13 +183,13 @@ impl Push<'_> {
         })
     }
 
-    async fn at_once(&mut self, cx: &Cx, location: Url) -> Result<()> {
+    async fn at_once(&mut self, cx: &Cx, location: Url) -> Result<Sent> {
         self.sent = true;
         let url = endpoint::with_digest(location, self.blob.descriptor().digest());
         let mut call = self.call(Method::PUT, url, &[201, 200, 204]);
         call.payload = self.payload(0..self.blob.descriptor().size());
         self.store.registry.0.call_once(cx, &call).await?;
-        Ok(())
+        Ok(Sent::Whole)
     }
 
     async fn in_chunks(
@@ -186,7 +197,7 @@ impl Push<'_> {
         cx: &Cx,
         attempts: &mut Attempts,
         mut session: Session,
-    ) -> Result<()> {
+    ) -> Result<Sent> {
         let inner = &self.store.registry.0;
         while let Step::Send(range) = session.next() {
             let error = match self.send_chunk(cx, &mut session, &range).await {
@@ -200,20 +211,19 @@ impl Push<'_> {
                 Err(error) => error,
             };
             let status = error.answer().map(crate::Answer::status);
-            match status {
+            let class = match status {
                 Some(413) if session.shrink() => continue,
                 // Out of order: the registry has more or less than it said.
-                Some(416) => {
-                    let class = Class::Transient;
-                    inner.pause_as(class, cx, attempts, error).await?;
-                }
+                Some(416) => Class::Transient,
                 _ if is_forgotten(&error) => return Err(error),
-                _ => inner.pause(cx, attempts, error).await?,
-            }
+                _ => error.class(),
+            };
+            inner.pause_as(class, cx, attempts, error).await?;
             let before = session.clone();
             while let Err(error) = self.ask(cx, &mut session).await {
-                if is_forgotten(&error) {
-                    return Err(error);
+                if is_forgotten(&error) || says_nothing(&error) {
+                    tracing::debug!(%error, "the upload begins anew");
+                    return Ok(Sent::Lost);
                 }
                 inner.pause(cx, attempts, error).await?;
             }
@@ -227,7 +237,7 @@ impl Push<'_> {
         let url = endpoint::with_digest(session.location().clone(), digest);
         let call = self.call(Method::PUT, url, &[201, 200, 204]);
         inner.call_once(cx, &call).await?;
-        Ok(())
+        Ok(Sent::Whole)
     }
 
     async fn send_chunk(
@@ -321,4 +331,13 @@ fn is_forgotten(error: &Error) -> bool {
         answer.has_code("BLOB_UPLOAD_UNKNOWN")
             || (answer.status() == 404 && answer.has_code("BLOB_UPLOAD_INVALID"))
     })
+}
+
+/// Whether a registry that was asked where an upload stands never will say so: not all of them know
+/// that question, some answer it without `Range`.
+fn says_nothing(error: &Error) -> bool {
+    matches!(
+        error.class(),
+        Class::NotFound | Class::Unsupported | Class::Conflict | Class::Invalid
+    )
 }

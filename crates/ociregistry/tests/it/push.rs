@@ -307,6 +307,43 @@ async fn an_upload_that_cannot_go_on_begins_anew() {
     assert_eq!(methods, expected);
 }
 
+/// Not every registry says where an upload stands.
+#[tokio::test]
+async fn an_upload_of_which_nothing_is_said_begins_anew() {
+    let says: [fn() -> Reply; 6] = [
+        || Reply::error(405, "UNSUPPORTED", "no"),
+        || Reply::new(501),
+        || Reply::new(404).body("<html>not found</html>"),
+        || Reply::new(400),
+        || Reply::new(204).header("location", "/u"),
+        || Reply::new(204).header("range", "all of it"),
+    ];
+    for (answer, times) in says.into_iter().flat_map(|f| [(f, 1), (f, usize::MAX)]) {
+        let left = Mutex::new(times);
+        let mute = move |request: &Request, _: usize, have: &mut Vec<u8>| {
+            let mut left = left.lock().unwrap();
+            if request.method == "PATCH" && !have.is_empty() && *left > 0 {
+                *left -= 1;
+                return Some(Reply::error(503, "UNAVAILABLE", "later"));
+            }
+            (request.method == "GET").then(|| {
+                have.clear();
+                answer()
+            })
+        };
+        let fake = Fake::new(chunked(mute)).await;
+        let (stored, lines) = push(&fake, &large(), Upload::Chunked(400_000)).await;
+        let begun = lines.iter().filter(|line| *line == BEGIN).count();
+        if times == 1 {
+            assert_eq!((stored, begun), (Ok(Stored::Written), 2), "{lines:?}");
+        } else {
+            let error = stored.unwrap_err();
+            assert!(error.contains("`PATCH` with 503"), "{error}");
+            assert_eq!(begun, 3, "{lines:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_was_lost_is_no_second_upload() {
     let fake = Fake::new(|request, n| match (&*request.method, n) {
