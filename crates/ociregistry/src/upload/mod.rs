@@ -220,14 +220,15 @@ impl Push<'_> {
             };
             inner.pause_as(class, cx, attempts, error).await?;
             let before = session.clone();
-            while let Err(error) = self.ask(cx, &mut session).await {
+            let refused = status == Some(416);
+            while let Err(error) = self.ask(cx, &mut session, refused).await {
                 if is_forgotten(&error) || says_nothing(&error) {
                     tracing::debug!(%error, "the upload begins anew");
                     return Ok(Sent::Lost);
                 }
                 inner.pause(cx, attempts, error).await?;
             }
-            if status == Some(416) && session.next() == before.next() {
+            if refused && session.next() == before.next() {
                 let fault = "it refuses the chunk that it asks for";
                 return Err(self.store.fault(fault));
             }
@@ -258,8 +259,9 @@ impl Push<'_> {
         self.moved(session, &incoming)
     }
 
-    /// Asks the registry how much it has (distribution-spec §Getting the upload status).
-    async fn ask(&mut self, cx: &Cx, session: &mut Session) -> Result<()> {
+    /// Asks the registry how much it has, after it `refused` a chunk, or one was lost
+    /// (distribution-spec §Getting the upload status).
+    async fn ask(&mut self, cx: &Cx, session: &mut Session, refused: bool) -> Result<()> {
         let store = self.store;
         let call = self.call(Method::GET, session.location().clone(), &[204, 200, 202]);
         let incoming = store.registry.0.call_once(cx, &call).await?;
@@ -269,7 +271,7 @@ impl Push<'_> {
         let uploaded = range::uploaded(field)
             .ok_or_else(|| store.fault("its `Range` of an upload is not `0-LAST`"))?;
         session
-            .resume(uploaded)
+            .resume(uploaded, refused)
             .map_err(|fault| store.fault(fault))?;
         self.moved(session, &incoming)
     }

@@ -63,16 +63,19 @@ impl Session {
         Ok(())
     }
 
-    /// Goes on from where the registry says that it is.
-    pub(crate) fn resume(&mut self, uploaded: Uploaded) -> Result<(), String> {
+    /// Goes on from where the registry says that it is; if that may be two places, and a chunk from
+    /// one of them was `refused`, from the other.
+    pub(crate) fn resume(&mut self, uploaded: Uploaded, refused: bool) -> Result<(), String> {
         self.offset = match uploaded {
             Uploaded::Bytes(bytes) if bytes <= self.size => bytes,
             Uploaded::Bytes(bytes) => {
                 let size = self.size;
                 return Err(format!("it has {bytes} bytes of an upload of {size}"));
             }
-            // One byte was never sent alone, but for a content of one byte, which is sent again.
-            Uploaded::NoneOrOne => 0,
+            Uploaded::NoneOrOne => match (self.offset, refused) {
+                (0, true) | (1, false) => 1,
+                _ => 0,
+            },
         };
         Ok(())
     }
@@ -116,14 +119,14 @@ mod tests {
     fn an_upload_goes_on_where_the_registry_is() {
         let mut upload = session(10, 4, 0);
         upload.sent(&(0..4));
-        upload.resume(Uploaded::Bytes(2)).unwrap();
+        upload.resume(Uploaded::Bytes(2), false).unwrap();
         assert_eq!(upload.next(), Step::Send(2..6));
-        upload.resume(Uploaded::NoneOrOne).unwrap();
+        upload.resume(Uploaded::NoneOrOne, false).unwrap();
         assert_eq!(upload.next(), Step::Send(0..4));
-        upload.resume(Uploaded::Bytes(10)).unwrap();
+        upload.resume(Uploaded::Bytes(10), false).unwrap();
         assert_eq!(upload.next(), Step::Finish);
         assert_eq!(
-            upload.resume(Uploaded::Bytes(11)).unwrap_err(),
+            upload.resume(Uploaded::Bytes(11), false).unwrap_err(),
             "it has 11 bytes of an upload of 10"
         );
         let base = upload.location().clone();
@@ -131,6 +134,25 @@ mod tests {
         upload.moved(&base, None).unwrap();
         assert_eq!(upload.location().as_str(), "https://r.io/v2/a/u/2?x=1");
         assert!(upload.moved(&base, Some("")).is_err());
+    }
+
+    /// `0-0` may be either: what was not refused is tried.
+    #[test]
+    fn one_byte_or_none() {
+        let mut upload = session(10, 4, 0);
+        for (offset, refused, expected) in [
+            (4, false, 0),
+            (4, true, 0),
+            (0, false, 0),
+            (0, true, 1),
+            (1, false, 1),
+            (1, true, 0),
+        ] {
+            upload.sent(&(0..offset));
+            upload.resume(Uploaded::NoneOrOne, refused).unwrap();
+            let next = Step::Send(expected..expected + 4);
+            assert_eq!(upload.next(), next, "{offset} {refused}");
+        }
     }
 
     #[test]

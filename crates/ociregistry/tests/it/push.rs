@@ -463,6 +463,21 @@ async fn an_upload_in_chunks_goes_on_where_the_registry_is() {
     assert!(lines.contains(&"GET /u?n=1".to_owned()));
 }
 
+/// `Range: 0-0` is what registries say that have one byte, and those that have none.
+#[tokio::test]
+async fn an_upload_of_which_one_byte_is_there_goes_on() {
+    let fake = Fake::new(chunked(|request, n, have| {
+        (n == 1).then(|| {
+            have.extend_from_slice(&request.body[..1]);
+            Reply::none()
+        })
+    }))
+    .await;
+    let (stored, lines) = push(&fake, &large(), Upload::Chunked(400_000)).await;
+    assert_eq!(stored, Ok(Stored::Written), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| *line == BEGIN).count(), 1);
+}
+
 #[tokio::test]
 async fn quirks_of_registries_are_known() {
     let no_range = |request: &Request, n: usize, have: &mut Vec<u8>| {
