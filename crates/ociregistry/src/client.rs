@@ -51,8 +51,8 @@ pub enum Upload {
     /// In one request, which every registry should take and most take fastest
     /// (distribution-spec §POST then PUT). What is refused as too large goes in chunks.
     Monolithic,
-    /// In chunks of so many bytes, or of what the registry wants at least
-    /// (distribution-spec §Pushing a blob in chunks). An upload that breaks goes on from where the
+    /// In chunks of so many bytes, of what the registry wants at least, or of less if it refuses
+    /// these as too large (distribution-spec §Pushing a blob in chunks). An upload that breaks goes on from where the
     /// registry says that it is.
     Chunked(u64),
 }

@@ -27,8 +27,6 @@ use crate::{
 /// Up to so many bytes content is read and verified before it is sent; larger content is verified
 /// by the registry, and by its size on the way.
 const SMALL: u64 = 256 << 10;
-/// Size of chunks for a registry that refuses a content as too large for one request.
-const FALLBACK_CHUNK: u64 = 16 << 20;
 
 impl RegistryStore {
     /// Makes a blob be in this repository.
@@ -92,7 +90,8 @@ enum Start {
 }
 
 impl Push<'_> {
-    /// None if the upload has to begin anew at once; what failed before that was waited for.
+    /// None if the upload has to begin anew at once: what failed before that was waited for, or
+    /// will be done otherwise.
     async fn attempt(&mut self, cx: &Cx, attempts: &mut Attempts) -> Result<Option<Stored>> {
         let (location, least) = match self.start(cx).await? {
             // The answer to the last byte was lost, but not the bytes.
@@ -105,12 +104,16 @@ impl Push<'_> {
         if size <= SMALL && self.content.is_none() {
             self.content = Some(ocicore::read(self.blob, SMALL).await?);
         }
-        let sent = match self.mode {
-            Upload::Chunked(chunk) if size > chunk.max(least) => {
-                self.in_chunks(cx, attempts, Session::new(location, size, chunk, least))
-                    .await
+        let chunk = match self.mode {
+            Upload::Chunked(chunk) => Some(chunk).filter(|chunk| size > (*chunk).max(least)),
+            Upload::Monolithic => None,
+        };
+        let sent = match chunk {
+            Some(chunk) => {
+                let session = Session::new(location, size, chunk, least);
+                self.in_chunks(cx, attempts, session).await
             }
-            _ => self.at_once(cx, location).await,
+            None => self.at_once(cx, location).await,
         };
         match sent {
             Ok(Sent::Whole) => {
@@ -118,12 +121,13 @@ impl Push<'_> {
                 Ok(Some(Stored::Written))
             }
             Ok(Sent::Lost) => Ok(None),
-            Err(Error::Answer(answer))
-                if answer.status() == 413 && self.mode == Upload::Monolithic =>
-            {
+            Err(Error::Answer(answer)) if answer.status() == 413 && chunk.is_none() => {
+                let Some(smaller) = session::part_of(size, least) else {
+                    return Err(Error::Answer(answer));
+                };
                 tracing::debug!(%answer, "sending in chunks");
-                self.mode = Upload::Chunked(FALLBACK_CHUNK.min(size / 2).max(1));
-                Box::pin(self.attempt(cx, attempts)).await
+                self.mode = Upload::Chunked(smaller);
+                Ok(None)
             }
             Err(Error::Answer(answer)) if answer.class() == Class::Invalid => {
                 // Whose fault is it? The source is asked once more, and says what it really has.

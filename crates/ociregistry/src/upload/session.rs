@@ -6,8 +6,17 @@ use url::Url;
 
 use crate::{endpoint, range::Uploaded};
 
+/// Size of chunks for a registry that refuses a content as too large for one request.
+const FALLBACK: u64 = 16 << 20;
 /// No chunk becomes smaller than this because a registry refuses larger ones.
 const SMALLEST: u64 = 64 << 10;
+
+/// Size of chunks for a content that was refused as too large for one request, by a registry that
+/// wants chunks of `least`; none if it cannot come in several.
+pub(crate) fn part_of(size: u64, least: u64) -> Option<u64> {
+    let chunk = FALLBACK.min(size.div_ceil(2)).max(least);
+    (chunk < size).then_some(chunk)
+}
 
 /// An upload that a registry has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +171,22 @@ mod tests {
         assert_eq!(upload.next(), Step::Send(0..64 << 10));
         assert!(!upload.shrink());
         assert!(!session(1 << 20, 256 << 10, 200 << 10).shrink());
+    }
+
+    #[test]
+    fn what_is_too_large_goes_in_parts() {
+        for (size, least, expected) in [
+            (1 << 30, 0, Some(16 << 20)),
+            (1 << 30, 20 << 20, Some(20 << 20)),
+            (5, 0, Some(3)),
+            (5, 5, None),
+            (5, u64::MAX, None),
+            (2, 0, Some(1)),
+            (1, 0, None),
+            (0, 0, None),
+        ] {
+            assert_eq!(part_of(size, least), expected, "{size} {least}");
+        }
     }
 
     proptest! {

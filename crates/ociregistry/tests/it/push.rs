@@ -505,14 +505,37 @@ async fn quirks_of_registries_are_known() {
     let fake = Fake::new(chunked(least)).await;
     let (stored, lines) = push(&fake, &large(), Upload::Chunked(400_000)).await;
     assert_eq!((stored, lines.len()), (Ok(Stored::Written), 4));
+}
 
-    // Refused as too large: first for one request, then by the chunk.
-    let small = |request: &Request, _: usize, _: &mut Vec<u8>| {
-        (request.body.len() > 300_000).then(|| Reply::new(413))
+/// First for one request, which is one chunk, too, then by the chunk.
+#[tokio::test]
+async fn what_is_refused_as_too_large_goes_in_chunks() {
+    let small = |least: u64| {
+        move |request: &Request, _: usize, _: &mut Vec<u8>| match &*request.method {
+            "POST" => Some(
+                Reply::new(202)
+                    .header("location", "/u")
+                    .header("oci-chunk-min-length", least),
+            ),
+            _ => (request.body.len() > 300_000).then(|| Reply::new(413)),
+        }
     };
-    let fake = Fake::new(chunked(small)).await;
-    let (stored, lines) = push(&fake, &large(), Upload::Monolithic).await;
-    assert_eq!(stored, Ok(Stored::Written), "{lines:?}");
+    for upload in [
+        Upload::Monolithic,
+        Upload::Chunked(1_000_000),
+        Upload::Chunked(u64::MAX),
+        Upload::Chunked(400_000),
+    ] {
+        let fake = Fake::new(chunked(small(0))).await;
+        let (stored, lines) = push(&fake, &large(), upload).await;
+        assert_eq!(stored, Ok(Stored::Written), "{upload:?} {lines:?}");
+        // It wants what it does not take.
+        let fake = Fake::new(chunked(small(1_000_000))).await;
+        let (stored, lines) = push(&fake, &large(), upload).await;
+        let error = stored.unwrap_err();
+        assert!(error.starts_with("[Exhausted]"), "{error}");
+        assert_eq!(lines.len(), 3, "{upload:?} {lines:?}");
+    }
 }
 
 #[tokio::test]
