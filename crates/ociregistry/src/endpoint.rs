@@ -62,6 +62,11 @@ impl Endpoint {
         self.join(&format!("{path}/blobs/{digest}"))
     }
 
+    /// Starts an upload.
+    pub(crate) fn upload(&self, path: &RepositoryPath) -> Url {
+        self.join(&format!("{path}/blobs/uploads/"))
+    }
+
     /// Starts an upload, or mounts the blob if it is in `from`: where it may be there already, that
     /// is the repository itself (distribution-spec §Mounting a blob from another repository).
     pub(crate) fn mount(
@@ -70,7 +75,7 @@ impl Endpoint {
         digest: &Digest,
         from: &RepositoryPath,
     ) -> Url {
-        let mut url = self.join(&format!("{path}/blobs/uploads/"));
+        let mut url = self.upload(path);
         url.query_pairs_mut()
             .append_pair("mount", &digest.to_string())
             .append_pair("from", from.as_str());

@@ -36,6 +36,7 @@ impl RegistryStore {
         let mut push = Push {
             store: self,
             blob,
+            from: Some(self.mount_source(blob.origin())),
             content: None,
             mode: inner.upload,
             location: None,
@@ -64,6 +65,8 @@ impl RegistryStore {
 struct Push<'a> {
     store: &'a RegistryStore,
     blob: &'a dyn Blob,
+    /// The repository to mount from, which may be this one; none where a registry refuses to look.
+    from: Option<&'a RepositoryPath>,
     /// Small content, verified.
     content: Option<Bytes>,
     mode: Upload,
@@ -140,36 +143,44 @@ impl Push<'_> {
 
     /// Asks for the blob to be there; where it cannot be had from another repository, an upload
     /// begins.
-    async fn start(&self, cx: &Cx) -> Result<Start> {
+    async fn start(&mut self, cx: &Cx) -> Result<Start> {
         let check = (self.store.registry.0.hosts).check(&self.store.home.endpoint);
         if check == Check::Head && self.store.head_blob(cx, self.blob.descriptor()).await? {
             return Ok(Start::There(Stored::Present));
         }
         let target = &self.store.home.path;
-        let from = self.store.mount_source(self.blob.origin());
-        match self.start_from(cx, from).await {
-            // Who may not read there may still write here.
-            Err(error) if error.class() == Class::Denied && from != target => {
-                tracing::debug!(%error, "not mounted");
-                self.start_from(cx, target).await
-            }
-            result => result,
+        loop {
+            let error = match self.begin(cx).await {
+                Ok(start) => return Ok(start),
+                Err(error) => error,
+            };
+            self.from = match self.from {
+                // Who may not read there may still write here.
+                Some(from) if from != target && refuses_mount(&error) => Some(target),
+                // Who does not know what to look for may still take it.
+                Some(from) if from == target && is_not_understood(&error) => None,
+                _ => return Err(error),
+            };
+            tracing::debug!(%error, "not mounted");
         }
     }
 
-    async fn start_from(&self, cx: &Cx, from: &RepositoryPath) -> Result<Start> {
+    async fn begin(&self, cx: &Cx) -> Result<Start> {
         let (store, target) = (self.store, &self.store.home.path);
         let digest = self.blob.descriptor().digest();
+        let endpoint = &store.home.endpoint;
+        let (url, expected): (_, &[u16]) = match self.from {
+            Some(from) => (endpoint.mount(target, digest, from), &[201, 202]),
+            None => (endpoint.upload(target), &[202]),
+        };
         let mut scopes = Scopes::push(target);
-        if from != target {
+        if let Some(from) = self.from.filter(|from| *from != target) {
             scopes = scopes.and(&Scopes::pull(from));
         }
-        let url = store.home.endpoint.mount(target, digest, from);
-        let call = store.call(&store.home, Method::POST, url, scopes, &[201, 202]);
+        let call = store.call(&store.home, Method::POST, url, scopes, expected);
         let incoming = store.registry.0.call_once(cx, &call).await?;
         if incoming.status() == 201 {
-            let here = from == target;
-            return Ok(Start::There(if here {
+            return Ok(Start::There(if self.from == Some(target) {
                 Stored::Present
             } else {
                 Stored::Mounted
@@ -337,6 +348,18 @@ fn is_forgotten(error: &Error) -> bool {
         answer.has_code("BLOB_UPLOAD_UNKNOWN")
             || (answer.status() == 404 && answer.has_code("BLOB_UPLOAD_INVALID"))
     })
+}
+
+/// Whether a registry may take a content that it does not mount from another repository.
+fn refuses_mount(error: &Error) -> bool {
+    error.class() == Class::Denied || is_not_understood(error)
+}
+
+/// Whether a registry says that there is no such thing, or no such request: without naming another
+/// repository, or any, it may be another answer.
+fn is_not_understood(error: &Error) -> bool {
+    let status = error.answer().map(crate::Answer::status);
+    matches!(status, Some(400 | 404)) && error.class() != Class::Transient
 }
 
 /// Whether a registry that was asked where an upload stands never will say so: not all of them know

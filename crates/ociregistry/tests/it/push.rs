@@ -206,6 +206,37 @@ async fn a_mount_that_is_denied_becomes_an_upload() {
     assert_eq!(fake.lines().len(), 3);
 }
 
+/// Some do not know that repository, some know no mounting. Neither is asked again.
+#[tokio::test]
+async fn a_mount_that_is_not_understood_becomes_an_upload() {
+    const SECRET: &str = "POST /v2/a/b/blobs/uploads/?mount=DIGEST&from=secret";
+    const PLAIN: &str = "POST /v2/a/b/blobs/uploads/";
+    const PUT: &str = "PUT /u?digest=DIGEST";
+    for (status, understood, expected) in [
+        (404, "from=a%2Fb", &[SECRET, BEGIN, PUT, BEGIN, PUT][..]),
+        (400, "from=a%2Fb", &[SECRET, BEGIN, PUT, BEGIN, PUT]),
+        (404, "uploads/", &[SECRET, BEGIN, PLAIN, PUT, PLAIN, PUT]),
+        (400, "uploads/", &[SECRET, BEGIN, PLAIN, PUT, PLAIN, PUT]),
+        (404, "nothing", &[SECRET, BEGIN, PLAIN]),
+        (409, "uploads/", &[SECRET]),
+    ] {
+        let fake = Fake::new(move |request, n| match &*request.method {
+            "POST" if request.target.ends_with(understood) => {
+                Reply::new(202).header("location", "/u")
+            }
+            "POST" => Reply::error(status, "NAME_UNKNOWN", "no"),
+            _ if n < 4 => Reply::none(),
+            _ => Reply::new(201),
+        })
+        .await;
+        let origin = format!("{}/secret", fake.host).parse().unwrap();
+        let blob = Elsewhere(large(), origin);
+        let (stored, lines) = push(&fake, &blob, Upload::Monolithic).await;
+        assert_eq!(lines, expected, "{stored:?}");
+        assert_eq!(stored.is_ok(), expected.ends_with(&[PUT]), "{stored:?}");
+    }
+}
+
 #[derive(Debug)]
 struct Elsewhere(BytesBlob, ocicore::Repository);
 
