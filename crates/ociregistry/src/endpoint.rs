@@ -163,19 +163,28 @@ pub(crate) fn redacted(url: &Url) -> String {
     shown
 }
 
+/// What is no address, for errors: likewise without what may be user info or a query.
+fn shown(text: &str) -> String {
+    let (address, rest) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
+    let (before, address) = match address.rsplit_once('@') {
+        // A password may have a `?` in it.
+        _ if rest.contains('@') => ("", ""),
+        Some((_, host)) => ("…@", host),
+        None => ("", address),
+    };
+    let shown: String = address.chars().take(200).collect();
+    let after = match address.len() == shown.len() && rest.is_empty() {
+        true => "",
+        false => "…",
+    };
+    format!("{before}{}{after}", shown.escape_debug())
+}
+
 /// Follows a `Location` or `Link` that came from `base`: relative or absolute (RFC 9110 §10.2.2).
 ///
 /// Proxies that end TLS make registries name `http` addresses of the same host and port; these stay
 /// with `https`. Other `http` addresses are returned as they are, for `Wire::refuse_plain`.
 pub(crate) fn join(base: &Url, location: &str) -> Result<Url, String> {
-    let shown = || {
-        location
-            .chars()
-            .take(200)
-            .collect::<String>()
-            .escape_debug()
-            .to_string()
-    };
     if location.is_empty() || location.len() > LONGEST_URL {
         let length = location.len();
         return Err(format!(
@@ -184,7 +193,7 @@ pub(crate) fn join(base: &Url, location: &str) -> Result<Url, String> {
     }
     let mut url = base
         .join(location)
-        .map_err(|error| format!("its location `{}` is no address: {error}", shown()))?;
+        .map_err(|error| format!("its location `{}` is no address: {error}", shown(location)))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         let scheme = url.scheme();
         return Err(format!(
@@ -356,6 +365,28 @@ mod tests {
                 .query()
                 .unwrap()
                 .starts_with("a=%2B&b&digest=sha256%3Ae3b0")
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_is_shown_without_secrets() {
+        for (location, expected) in [
+            ("http://[", "http://["),
+            ("http://[x/y?sig=secret", "http://[x/y…"),
+            ("http://[x/y#secret", "http://[x/y…"),
+            ("http://me:secret@[", "…@["),
+            ("http://me:se@cret@[/x?secret", "…@[/x…"),
+            ("http://me:se?cret@[", "…"),
+            ("http://me:se/cret@[?secret@x", "…"),
+            ("http:me:secret@[", "…@["),
+            (&"é".repeat(201), &("é".repeat(200) + "…")),
+        ] {
+            assert_eq!(shown(location), expected);
+        }
+        let error = join(&url("https://r.io/"), "http://u:p@[/x?sig=1").unwrap_err();
+        assert_eq!(
+            error,
+            "its location `…@[/x…` is no address: invalid IPv6 address"
         );
     }
 
