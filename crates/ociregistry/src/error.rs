@@ -21,7 +21,7 @@ pub enum Error {
         source: Box<Answer>,
     },
     /// There is no answer: the server cannot be reached, or the connection broke. Retried, but for
-    /// certificates that cannot be trusted.
+    /// certificates that cannot be trusted and answers that are no HTTP.
     #[error("no answer from `{place}` to `{method}`")]
     Transport {
         /// Host and repository.

@@ -391,13 +391,21 @@ fn transport(place: &str, method: &Method, error: reqwest::Error) -> Error {
     Error::Transport {
         place: place.to_owned(),
         method: method.to_string(),
-        class: if error.is_builder() || is_untrusted(&error) {
-            Class::Other
-        } else {
-            Class::Transient
+        class: match &error {
+            error if error.is_builder() || is_untrusted(error) => Class::Other,
+            error if is_garbled(error) => Class::Invalid,
+            _ => Class::Transient,
         },
         source: error.into(),
     }
+}
+
+/// What came is no HTTP, as a field with a control character; it will be the same again.
+fn is_garbled(error: &(dyn std::error::Error + 'static)) -> bool {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources
+        .filter_map(|error| error.downcast_ref::<hyper::Error>())
+        .any(hyper::Error::is_parse)
 }
 
 /// What TLS refuses is refused again: rustls puts its errors into `InvalidData`, and the layers
