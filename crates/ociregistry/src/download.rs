@@ -22,7 +22,8 @@ use crate::{
 };
 
 /// Bytes after which attempts are counted anew: a server that sends less between two failures, and
-/// then a little more, would be asked for ever.
+/// then a little more, would be asked for ever. A part that is shorter, and not all that was asked
+/// for, is a failure, too.
 const PROGRESS: u64 = 64 << 10;
 
 /// Content of a repository, by its descriptor.
@@ -66,10 +67,12 @@ impl RemoteBlob {
             let field = incoming.header("content-range");
             let part = range::answered(field, left, size)
                 .map_err(|fault| Error::protocol(place, fault))?;
+            let brings = part.end - part.start;
             return Ok(Part {
                 incoming,
                 skip: 0,
-                left: part.end - part.start,
+                left: brings,
+                dawdles: part.end < left.end && brings < PROGRESS,
             });
         }
         let announced = incoming.announced();
@@ -83,6 +86,7 @@ impl RemoteBlob {
             incoming,
             skip: left.start,
             left: left.end - left.start,
+            dawdles: false,
         })
     }
 
@@ -188,6 +192,8 @@ struct Part {
     skip: u64,
     /// Bytes of it that are wanted.
     left: u64,
+    /// Whether it is a small part of what was asked for.
+    dawdles: bool,
 }
 
 #[derive(Debug)]
@@ -255,16 +261,21 @@ impl Download {
                 self.part.insert(part)
             }
         };
-        if part.left == 0 {
-            self.part = None;
-            return Ok(None);
-        }
         let truncated = |source: Option<Error>| Error::Truncated {
             place: self.blob.store.name.to_string(),
             at: self.left.start,
             size: self.blob.descriptor.size(),
             source: source.map(Into::into),
         };
+        if part.left == 0 {
+            let dawdles = part.dawdles;
+            self.part = None;
+            return if dawdles {
+                Err(truncated(None))
+            } else {
+                Ok(None)
+            };
+        }
         let mut chunk = match part.incoming.chunk().await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => return Err(truncated(None)),

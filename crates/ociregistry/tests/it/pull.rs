@@ -73,6 +73,42 @@ async fn a_download_that_dawdles_is_given_up() {
     assert_eq!(fake.lines().len(), 3);
 }
 
+/// Parts of what was asked for, each of them whole: small ones are as good as cut ones.
+#[tokio::test]
+async fn a_download_in_parts_makes_progress_or_is_given_up() {
+    for (most, expected) in [(1, Err(3)), (100, Err(3)), (40_000, Ok(8)), (70_000, Ok(5))] {
+        let (bytes, descriptor) = content();
+        let content = bytes.clone();
+        let fake = Fake::new(move |request, _| {
+            let range = request.header("range").unwrap_or("bytes=0-299999");
+            let first = range
+                .trim_start_matches("bytes=")
+                .split_once('-')
+                .unwrap()
+                .0;
+            let first: usize = first.parse().unwrap();
+            let end = bytes.len().min(first + most);
+            let range = format!("bytes {first}-{}/{}", end - 1, bytes.len());
+            let reply = Reply::new(206).header("content-range", range);
+            reply.body(&bytes[first..end])
+        })
+        .await;
+        let asked = match pull(&fake, &descriptor).await {
+            Ok(pulled) => {
+                assert_eq!(pulled, content);
+                Ok(fake.lines().len())
+            }
+            Err(error) => {
+                let (error, at) = (shown(&error, &[&fake]), 3 * most);
+                let stopped = format!("`HOST0/a/b` stopped after {at} of 300000 bytes");
+                assert!(error.ends_with(&stopped), "{error}");
+                Err(fake.lines().len())
+            }
+        };
+        assert_eq!(asked, expected, "{most}");
+    }
+}
+
 #[tokio::test]
 async fn a_registry_without_ranges_is_read_from_the_start() {
     let (bytes, descriptor) = content();
