@@ -143,6 +143,8 @@ impl Inner {
         let by_registry = is_theirs(&incoming);
         let answered = incoming.expect(call.expected).await;
         let login = || by_registry.then(|| authenticator.login(target)).flatten();
-        answered.map_err(|error| error.with_login(call.host, login()))
+        let sent = outgoing.authorization.as_ref();
+        let is_token = sent.is_some_and(|sent| sent.as_bytes().starts_with(b"Bearer "));
+        answered.map_err(|error| error.with_login(call.host, login(), is_token))
     }
 }

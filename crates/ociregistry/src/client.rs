@@ -53,7 +53,7 @@ pub enum Upload {
     Monolithic,
     /// In chunks of so many bytes, of what the registry wants at least, or of less if it refuses
     /// these as too large (distribution-spec §Pushing a blob in chunks). An upload that breaks goes on from where the
-    /// registry says that it is.
+    /// registry says that it is. Each chunk is a request: some MiB are usual, and 0 counts as 1.
     Chunked(u64),
 }
 

@@ -11,12 +11,14 @@ pub enum Error {
     #[error("{0}")]
     Answer(Box<Answer>),
     /// A server that asks who one is refused a request: with 401 or 403. Not retried.
-    #[error("{}", refused(host, login, source.status()))]
+    #[error("{}", refused(host, login, *is_known, source.status()))]
     Refused {
         /// Host of the registry, or of its token service.
         host: String,
         /// Who was refused; nobody, where logging in may help.
         login: Login,
+        /// Whether a token service knew the login and gave a token for it, so that it is rights that are missing.
+        is_known: bool,
         /// What the server said.
         source: Box<Answer>,
     },
@@ -218,13 +220,15 @@ impl Error {
     }
 
     /// Says who was refused, if this is a refusal.
-    pub(crate) fn with_login(self, host: &str, login: Option<Login>) -> Self {
+    pub(crate) fn with_login(self, host: &str, login: Option<Login>, is_token: bool) -> Self {
         match (self, login) {
             (Self::Answer(answer), Some(login))
                 if matches!(answer.status, 401 | 403) && answer.class() == Class::Denied =>
             {
                 Self::Refused {
                     host: host.to_owned(),
+                    // A token of one's own is sent as it is, and may be wrong.
+                    is_known: is_token && matches!(login, Login::User(_)),
                     login,
                     source: answer,
                 }
@@ -385,7 +389,7 @@ impl fmt::Display for Fault {
     }
 }
 
-fn refused(host: &str, login: &Login, status: u16) -> String {
+fn refused(host: &str, login: &Login, is_known: bool, status: u16) -> String {
     let who = match login {
         Login::Nobody if status == 401 => {
             return format!("`{host}` wants a login, and there are no credentials for it");
@@ -395,7 +399,7 @@ fn refused(host: &str, login: &Login, status: u16) -> String {
         Login::Token => "the owner of the token".to_owned(),
     };
     match status {
-        401 => format!("`{host}` does not accept the login of {who}"),
+        401 if !is_known => format!("`{host}` does not accept the login of {who}"),
         _ => format!("`{host}` forbids that to {who}"),
     }
 }

@@ -238,7 +238,9 @@ impl Authenticator {
                     Err(Error::Token {
                         realm: endpoint::redacted(realm),
                         scope: target.scopes.to_string(),
-                        source: error.with_login(&endpoint::authority(realm), who).into(),
+                        source: error
+                            .with_login(&endpoint::authority(realm), who, false)
+                            .into(),
                     })
                 }
             };

@@ -358,13 +358,14 @@ async fn a_token_of_ones_own_is_sent_as_it_is() {
 #[tokio::test]
 async fn what_is_wrong_with_a_login_is_said() {
     let mut report = String::new();
-    let cases: [(&str, &str); 7] = [
+    let cases: [(&str, &str); 8] = [
         ("no challenge", ""),
         ("a password that is wrong", "Basic realm=\"x\""),
         (
             "a token service that refuses",
             "Bearer realm=\"/token\",service=\"s\"",
         ),
+        ("a token that is not enough", "Bearer realm=\"/few\""),
         ("a token service that is none", "Bearer realm=\"/none\""),
         ("a token service nowhere", "Bearer realm=\"mailto:x\""),
         ("nobody, and a password is wanted", "Basic realm=\"x\""),
@@ -377,6 +378,7 @@ async fn what_is_wrong_with_a_login_is_said() {
         let fake = Fake::new(move |request, _| match &request.target[..5] {
             "/toke" => Reply::new(401).body(r#"{"details":"incorrect username or password"}"#),
             "/none" => Reply::new(200).body("<html>secret</html>"),
+            "/few?" => Reply::new(200).body(r#"{"token":"t"}"#),
             _ => Reply::error(401, "UNAUTHORIZED", "who are you?")
                 .header("www-authenticate", challenge),
         })
@@ -390,7 +392,9 @@ async fn what_is_wrong_with_a_login_is_said() {
         let refused = error.find::<Error>().unwrap().refused();
         match what {
             _ if what.starts_with("nobody") => assert_eq!(refused, Some(&Login::Nobody)),
-            "a password that is wrong" | "a token service that refuses" => {
+            "a password that is wrong"
+            | "a token service that refuses"
+            | "a token that is not enough" => {
                 assert_eq!(refused, Some(&Login::User("me".to_owned())));
             }
             _ => assert_eq!(refused, None, "{what}"),
