@@ -24,7 +24,7 @@ pub enum Error {
     },
     /// There is no answer: the server cannot be reached, or the connection broke. Retried, but for
     /// certificates that cannot be trusted and answers that are no HTTP.
-    #[error("no answer from `{place}` to `{method}`")]
+    #[error("no answer from `{place}` to `{method}`{}", also(*advice))]
     Transport {
         /// Host and repository.
         place: String,
@@ -32,6 +32,9 @@ pub enum Error {
         method: String,
         /// Kind of failure.
         class: Class,
+        /// What may be the reason, where it can be guessed: TLS or plain HTTP where the other one is spoken (see
+        /// [`HostOptions`](crate::HostOptions)), or a certificate of an unknown authority.
+        advice: Option<&'static str>,
         /// What the connection said.
         source: Box<dyn StdError + Send + Sync>,
     },
@@ -387,6 +390,10 @@ impl fmt::Display for Fault {
             (code, message) => write!(f, "{code}: {message}"),
         }
     }
+}
+
+fn also(advice: Option<&str>) -> String {
+    advice.map_or_else(String::new, |advice| format!(": {advice}"))
 }
 
 fn refused(host: &str, login: &Login, is_known: bool, status: u16) -> String {

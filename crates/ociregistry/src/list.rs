@@ -217,7 +217,11 @@ impl Pages {
             Error::Store(ocicore::Error::Limit { what, limit })
         })?;
         let page: Page = serde_json::from_slice(&body).map_err(|error| {
-            Error::protocol(&place, format!("its list cannot be read: {error}"))
+            let fault = match body.trim_ascii_start().first() {
+                Some(b'<') => "it sent a page for people, and may be no registry".to_owned(),
+                _ => format!("its list cannot be read: {error}"),
+            };
+            Error::protocol(&place, fault)
         })?;
         // Pages come in lexical order, but what is in one may not: docker-registry sends all tags
         // at once as they come.

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::{self, Either};
-use ocicore::{Blob, Class};
+use ocicore::{Blob, Class, causes, in_one_line};
 use reqwest::{
     Method, StatusCode,
     header::{
@@ -387,6 +387,7 @@ fn redirect(place: &str, target: &Url, reason: &'static str) -> Error {
 
 /// An error of the connection, without its address, whose query may hold a signature.
 fn transport(place: &str, method: &Method, error: reqwest::Error) -> Error {
+    let scheme = error.url().map(|url| url.scheme().to_owned());
     let error = error.without_url();
     Error::Transport {
         place: place.to_owned(),
@@ -396,14 +397,31 @@ fn transport(place: &str, method: &Method, error: reqwest::Error) -> Error {
             error if is_garbled(error) => Class::Invalid,
             _ => Class::Transient,
         },
+        advice: advice(&scheme.unwrap_or_default(), &error),
         source: error.into(),
+    }
+}
+
+/// What may be wrong with how the server was asked.
+fn advice(scheme: &str, error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let text = in_one_line(error);
+    match scheme {
+        "http" if text.contains("invalid HTTP version") => {
+            Some("it was asked in plain HTTP, and may speak TLS")
+        }
+        "https" if text.contains("InvalidContentType") => {
+            Some("it was asked by TLS, and may speak plain HTTP")
+        }
+        "https" if text.contains("UnknownIssuer") => {
+            Some("its certificate is of no authority that is trusted here")
+        }
+        _ => None,
     }
 }
 
 /// What came is no HTTP, as a field with a control character; it will be the same again.
 fn is_garbled(error: &(dyn std::error::Error + 'static)) -> bool {
-    let sources = std::iter::successors(Some(error), |error| error.source());
-    sources
+    causes(error)
         .filter_map(|error| error.downcast_ref::<hyper::Error>())
         .any(hyper::Error::is_parse)
 }

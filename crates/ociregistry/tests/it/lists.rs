@@ -47,9 +47,14 @@ async fn what_is_no_registry_has_no_empty_lists() {
 }
 
 #[tokio::test]
-async fn what_is_no_registry_has_no_blobs() {
+async fn what_is_no_registry_has_neither_tags_nor_blobs() {
     let (cx, fake) = (Cx::default(), web(200).await);
     let store = store(&quick().build(), &fake);
+    let error = tags(&*store).await.unwrap_err();
+    let text = shown(&error, &[&fake]);
+    let expected =
+        "`HOST0/a/b` breaks the protocol: it sent a page for people, and may be no registry";
+    assert!(text.ends_with(expected), "{text}");
     let blob = Descriptor::of(MediaType::OCI_LAYER, b"hello");
     let error = store.has_blob(&cx, &blob).await.unwrap_err();
     assert_eq!(error.class(), Class::Invalid);

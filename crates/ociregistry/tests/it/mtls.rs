@@ -3,8 +3,9 @@
 use std::{fs, path::Path, sync::Arc};
 
 use ocicore::{Class, Cx, Repositories};
-use ociregistry::{HostOptions, Hosts};
+use ociregistry::{Error, HostOptions, Hosts};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use registryd::{Server, storage::MemoryStorage};
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,7 +13,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{quick, shown};
+use crate::{
+    fake::{Fake, Reply},
+    support::{quick, shown},
+};
 
 /// An authority, and a certificate and key by it.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -61,6 +65,49 @@ impl Authority {
         let chain = vec![certificate.der().clone()];
         let config = config.with_single_cert(chain, key.serialize_der().try_into().unwrap());
         TlsAcceptor::from(Arc::new(config.unwrap()))
+    }
+}
+
+#[tokio::test]
+async fn who_is_asked_in_the_wrong_way_is_said() {
+    let authority = Authority::new();
+    let secured = Fake::secured(authority.server(None), |_, _| Reply::new(200)).await;
+    let plain = Server::builder(MemoryStorage::new());
+    let plain = plain.bind("127.0.0.1:0").await.unwrap();
+    let plain_host = plain.addr().to_string();
+    let (tls, http) = (HostOptions::default().with_tls(), HostOptions::default());
+    for (host, options, class, advice) in [
+        (
+            &secured.host,
+            &http,
+            Class::Invalid,
+            "it was asked in plain HTTP, and may speak TLS",
+        ),
+        (
+            &secured.host,
+            &tls,
+            Class::Other,
+            "its certificate is of no authority that is trusted here",
+        ),
+        (
+            &plain_host,
+            &tls,
+            Class::Other,
+            "it was asked by TLS, and may speak plain HTTP",
+        ),
+    ] {
+        let registry = quick().host(host, options.clone()).build();
+        let name = format!("{host}/a/b").parse().unwrap();
+        let store = registry.repository(&name).unwrap();
+        let (cx, name) = (Cx::default(), "v1".parse().unwrap());
+        let error = store.resolve(&cx, &name).await.unwrap_err();
+        assert_eq!(error.class(), class);
+        let text = error.find::<Error>().unwrap().to_string();
+        let text = text.replace(host, "HOST");
+        assert_eq!(
+            text,
+            format!("no answer from `HOST/a/b` to `HEAD`: {advice}")
+        );
     }
 }
 
