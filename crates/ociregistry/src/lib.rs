@@ -17,6 +17,7 @@ pub mod interop;
 mod list;
 mod range;
 mod rate_limit;
+mod recent;
 mod referrers;
 mod retry;
 mod store;

@@ -1,7 +1,6 @@
 //! One HTTP exchange: redirects, bodies as streams, and a timeout for what does not move.
 
 use std::{
-    collections::BTreeMap,
     io,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
@@ -26,6 +25,7 @@ use crate::{
     body::{Activity, StreamBody},
     endpoint,
     hosts::Clients,
+    recent::Recent,
     retry,
 };
 
@@ -39,7 +39,7 @@ const PROGRESS: u64 = 4 << 10;
 pub(crate) struct Wire {
     clients: Clients,
     stall: Duration,
-    rate_limits: Mutex<BTreeMap<String, RateLimit>>,
+    rate_limits: Mutex<Recent<String, RateLimit>>,
 }
 
 /// A request.
@@ -106,10 +106,7 @@ impl Wire {
     /// The last limits that this host told.
     pub(crate) fn rate_limit(&self, host: &str) -> Option<RateLimit> {
         let limits = self.rate_limits.lock();
-        limits
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(host)
-            .cloned()
+        limits.unwrap_or_else(PoisonError::into_inner).get(host)
     }
 
     /// Sends a request; any status is an answer.

@@ -12,16 +12,16 @@ use url::Url;
 use super::{
     Credentials, Kind, Logins, Scopes, Secret,
     challenge::{self, Challenge},
-    recent::Recent,
     token::Token,
 };
 use crate::{
     Error, Login, Result, endpoint,
+    recent::Recent,
     wire::{Outgoing, Payload, Wire},
 };
 
 /// Most bytes of a token service's answer.
-const TOKEN_LIMIT: u64 = 1 << 20;
+const TOKEN_LIMIT: u64 = 64 << 10;
 
 /// Answers the challenges of registries, and remembers what they want: after the first one, a
 /// request goes out with its token.

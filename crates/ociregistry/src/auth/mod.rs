@@ -4,7 +4,6 @@ mod authenticator;
 mod challenge;
 mod files;
 mod helper;
-mod recent;
 mod scope;
 mod token;
 

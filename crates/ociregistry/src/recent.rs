@@ -6,7 +6,7 @@ const MOST: usize = 512;
 /// A map that stays small whatever registries and programs ask for: the entry that was not used
 /// for longest makes room for a new one.
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
+pub(crate) struct Recent<K, V> {
     /// With the number of their last use.
     entries: HashMap<K, (u64, V)>,
     uses: u64,
@@ -22,7 +22,7 @@ impl<K, V> Default for Recent<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
-    pub(super) fn get<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
+    pub(crate) fn get<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
@@ -32,7 +32,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
         Some(value.clone())
     }
 
-    pub(super) fn insert(&mut self, key: K, value: V) {
+    pub(crate) fn insert(&mut self, key: K, value: V) {
         if self.entries.len() >= MOST && !self.entries.contains_key(&key) {
             let oldest = self.entries.iter().min_by_key(|(_, (used, _))| *used);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
@@ -44,7 +44,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Recent<K, V> {
     }
 
     /// What is there, or a new one.
-    pub(super) fn get_or_new<Q: Eq + Hash + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q) -> V
+    pub(crate) fn get_or_new<Q: Eq + Hash + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q) -> V
     where
         K: Borrow<Q>,
         V: Default,
