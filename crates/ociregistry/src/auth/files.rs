@@ -384,14 +384,14 @@ mod tests {
             let expected: Vec<_> = expected.iter().copied().map(Some).collect();
             assert_eq!(paths, expected, "{variables:?}");
         };
-        let (home, run) = (("HOME", "/home/me"), ("XDG_RUNTIME_DIR", "/run/me"));
+        let (home, run) = (("HOME", "/users/me"), ("XDG_RUNTIME_DIR", "/run/me"));
         let (config, docker) = (("XDG_CONFIG_HOME", "/config"), ("DOCKER_CONFIG", "/docker"));
         check(&[], &[]);
         check(
             &[home],
             &[
-                "/home/me/.config/containers/auth.json",
-                "/home/me/.docker/config.json",
+                "/users/me/.config/containers/auth.json",
+                "/users/me/.docker/config.json",
             ],
         );
         let all = [
