@@ -23,7 +23,7 @@ pub enum Error {
         source: Box<Answer>,
     },
     /// There is no answer: the server cannot be reached, or the connection broke. Retried, but for
-    /// certificates that cannot be trusted and answers that are no HTTP.
+    /// certificates that cannot be trusted.
     #[error("no answer from `{place}` to `{method}`{}", also(*advice))]
     Transport {
         /// Host and repository.

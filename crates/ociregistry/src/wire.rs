@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::{self, Either};
-use ocicore::{Blob, Class, causes, in_one_line};
+use ocicore::{Blob, Class, in_one_line};
 use reqwest::{
     Method, StatusCode,
     header::{
@@ -389,10 +389,10 @@ fn transport(place: &str, method: &Method, error: reqwest::Error) -> Error {
     Error::Transport {
         place: place.to_owned(),
         method: method.to_string(),
-        class: match &error {
-            error if error.is_builder() || is_untrusted(error) => Class::Other,
-            error if is_garbled(error) => Class::Invalid,
-            _ => Class::Transient,
+        class: if error.is_builder() || is_untrusted(&error) {
+            Class::Other
+        } else {
+            Class::Transient
         },
         advice: advice(&scheme.unwrap_or_default(), &error),
         source: error.into(),
@@ -414,13 +414,6 @@ fn advice(scheme: &str, error: &(dyn std::error::Error + 'static)) -> Option<&'s
         }
         _ => None,
     }
-}
-
-/// What came is no HTTP, as a field with a control character; it will be the same again.
-fn is_garbled(error: &(dyn std::error::Error + 'static)) -> bool {
-    causes(error)
-        .filter_map(|error| error.downcast_ref::<hyper::Error>())
-        .any(hyper::Error::is_parse)
 }
 
 /// What TLS refuses is refused again: rustls puts its errors into `InvalidData`, and the layers
