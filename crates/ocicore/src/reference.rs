@@ -292,9 +292,14 @@ impl FromStr for Reference {
 
     fn from_str(input: &str) -> Result<Self> {
         if input.contains("://") {
+            // There may be a password in it.
+            let shown = match input.rsplit_once('@') {
+                Some((_, rest)) => format!("***@{rest}"),
+                None => input.to_owned(),
+            };
             return Err(Error::parse(
                 "reference",
-                input,
+                &shown,
                 "leave out the scheme, expected [HOST/]PATH[:TAG][@DIGEST]",
             ));
         }
@@ -489,6 +494,13 @@ mod tests {
             error.to_string(),
             "`https://r.io/a:1` is not a valid reference: \
              leave out the scheme, expected [HOST/]PATH[:TAG][@DIGEST]"
+        );
+        let error = "https://me:secret@r.io/a:1"
+            .parse::<Reference>()
+            .unwrap_err();
+        assert!(
+            error.to_string().starts_with("`***@r.io/a:1` is"),
+            "{error}"
         );
     }
 
