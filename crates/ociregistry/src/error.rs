@@ -322,11 +322,10 @@ impl Answer {
         self.faults.iter().any(|fault| fault.code == code)
     }
 
-    /// Whether a registry says that something is not there: what is none, and answers every address with a page for
-    /// people, knows no code.
+    /// Whether a registry says that something is not there, and not a page for people that answers every address.
     pub(crate) fn is_missing(&self) -> bool {
-        let has_code = self.faults.iter().any(|fault| !fault.code.is_empty());
-        matches!(self.status, 404 | 410) && (has_code || self.faults.is_empty())
+        let is_page = |fault: &Fault| fault.code.is_empty() && fault.message.starts_with('<');
+        matches!(self.status, 404 | 410) && !self.faults.iter().any(is_page)
     }
 
     /// Kind of failure, by the status and the registry's code.

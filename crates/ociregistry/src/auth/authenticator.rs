@@ -223,12 +223,13 @@ impl Authenticator {
             if error.as_ref().map(Error::class) != Some(Class::Transient) {
                 // They may have been changed since: a helper's passwords live for some hours.
                 self.forget(host, target).await;
-                if std::mem::take(&mut again) {
-                    let (now, _) = self.credentials(cx, host, target).await?;
-                    if now != credentials {
-                        credentials = now;
-                        continue;
-                    }
+                // Where they cannot be had now, the refusal says more.
+                if std::mem::take(&mut again)
+                    && let Ok((now, _)) = self.credentials(cx, host, target).await
+                    && now != credentials
+                {
+                    credentials = now;
+                    continue;
                 }
             }
             return match error {
