@@ -20,17 +20,19 @@ use crate::{
     wire::Incoming,
 };
 
-/// What refers to `subject` there, of all types or of one.
+/// What refers to `subject` there, of all types or of one; none if no list is kept there.
 pub(crate) async fn list(
     store: &RegistryStore,
     cx: &Cx,
     site: &Site,
     subject: &Digest,
     artifact_type: Option<&MediaType>,
-) -> Result<Vec<Descriptor>> {
+) -> Result<Option<Vec<Descriptor>>> {
     let mut all = list_all(store, cx, site, subject, artifact_type).await?;
     // A registry need not filter (§Listing Referrers, `OCI-Filters-Applied`).
-    all.retain(|entry| artifact_type.is_none() || entry.artifact_type() == artifact_type);
+    if let Some(all) = &mut all {
+        all.retain(|entry| artifact_type.is_none() || entry.artifact_type() == artifact_type);
+    }
     Ok(all)
 }
 
@@ -40,7 +42,7 @@ async fn list_all(
     site: &Site,
     subject: &Digest,
     artifact_type: Option<&MediaType>,
-) -> Result<Vec<Descriptor>> {
+) -> Result<Option<Vec<Descriptor>>> {
     let (mut all, mut is_first) = (Vec::new(), true);
     // The bound is for the whole list, however many pages it has, for it is held as a whole.
     let limit = store.registry.0.limits.config();
@@ -60,10 +62,8 @@ async fn list_all(
             Err(Error::Answer(answer))
                 if is_first && matches!(answer.status(), 404 | 405 | 501) =>
             {
-                return match fallback(store, cx, site, subject).await? {
-                    Some(list) => entries(store, &list),
-                    None => Ok(Vec::new()),
-                };
+                let list = fallback(store, cx, site, subject).await?;
+                return list.map(|list| entries(store, &list)).transpose();
             }
             page => page?,
         };
@@ -75,7 +75,7 @@ async fn list_all(
         let page = RawManifest::new(MediaType::OCI_INDEX, body);
         all.extend(entries(store, &page)?);
     }
-    Ok(all)
+    Ok(Some(all))
 }
 
 /// Adds a manifest to the list of its subject, if the registry did not do that by itself, as it
@@ -250,7 +250,7 @@ fn entries(store: &RegistryStore, index: &RawManifest) -> Result<Vec<Descriptor>
 }
 
 /// `ALGORITHM-ENCODED` with at most 32 and 64 characters (§Referrers Tag Schema).
-fn tag_of(subject: &Digest) -> Result<Tag> {
+pub(crate) fn tag_of(subject: &Digest) -> Result<Tag> {
     let algorithm: String = subject.algorithm().as_str().chars().take(32).collect();
     let encoded: String = subject.hex().chars().take(64).collect();
     format!("{algorithm}-{encoded}")

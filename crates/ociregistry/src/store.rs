@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use futures_util::{FutureExt, future::BoxFuture};
 use ocicore::{
-    Blob, BoxStream, Class, Cx, Descriptor, Digest, ImageSink, ImageSource, MediaType, Name, Place,
+    Blob, BoxStream, Cx, Descriptor, Digest, ImageSink, ImageSource, MediaType, Name, Place,
     RawManifest, Repository, RepositoryPath, Stored, Tag, in_one_line, sniff_media_type,
 };
 use reqwest::{
@@ -18,6 +18,7 @@ use crate::{
     auth::Scopes,
     call::Call,
     download::RemoteBlob,
+    endpoint,
     hosts::{Site, is_silent},
     list, referrers,
     wire::{Incoming, Payload},
@@ -335,10 +336,50 @@ impl RegistryStore {
         subject: &Digest,
         artifact_type: Option<&MediaType>,
     ) -> ocicore::Result<Vec<Descriptor>> {
-        let name = Name::Digest(*subject);
-        let list = |site| referrers::list(self, cx, site, subject, artifact_type).boxed();
-        self.run(cx, "list", subject, self.home_first(&name, list))
-            .await
+        let list = self.list_referrers(cx, subject, artifact_type);
+        self.run(cx, "list", subject, list).await
+    }
+
+    /// Nothing proves a list, as a digest does content: mirrors are asked only while the registry
+    /// does not answer, if they may be asked for tags, and believed only if they keep lists.
+    async fn list_referrers(
+        &self,
+        cx: &Cx,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>> {
+        let rest = &self.registry.0.rest;
+        let tag = Name::Tag(referrers::tag_of(subject)?);
+        let at = |site| referrers::list(self, cx, site, subject, artifact_type);
+        let has_mirror = self.live_mirrors().any(|mirror| mirror.serves(&tag));
+        let mut silence = None;
+        if !has_mirror || !rest.has(&self.home) {
+            let found = at(&self.home).await;
+            // Another answer may be about referrers alone.
+            if has_mirror && matches!(found, Err(Error::Transport { .. })) {
+                rest.note(&self.home, &found);
+            }
+            match found {
+                Err(error) if is_silent(&error) => silence = Some(error),
+                answered => return Ok(answered?.unwrap_or_default()),
+            }
+        }
+        let mut faults = Vec::new();
+        for mirror in self.live_mirrors().filter(|mirror| mirror.serves(&tag)) {
+            match at(mirror).await {
+                Ok(Some(list)) => return Ok(list),
+                Ok(None) => {
+                    let host = endpoint::authority(mirror.endpoint.base());
+                    faults.push(format!("`{host}` keeps no list"));
+                }
+                Err(error) => faults.push(in_one_line(&error)),
+            }
+        }
+        let last = match silence {
+            Some(error) => Err(error),
+            None => at(&self.home).await.map(Option::unwrap_or_default),
+        };
+        last.map_err(|error| error.with_mirrors(faults))
     }
 
     /// A manifest that refers to another one leaves the list that clients keep of these, too. It
@@ -355,15 +396,9 @@ impl RegistryStore {
         };
         referrers::forget(self, cx, &subject, &entry).await?;
         let deleted = self.delete_name(cx, name).await;
-        // Without a clear answer it may be gone, and who asks again finds out.
-        let is_refused = |error: &Error| {
-            use Class::{Conflict, Denied, Exhausted, Invalid, Unsupported};
-            matches!(
-                error.class(),
-                Conflict | Denied | Exhausted | Invalid | Unsupported
-            )
-        };
-        if deleted.as_ref().is_err_and(is_refused)
+        // What is said of it, if there is an answer, need not be so.
+        if deleted.is_err()
+            && self.get(cx, &self.home, name).await.is_ok()
             && let Err(error) = referrers::restore(self, cx, &subject, entry).await
         {
             tracing::warn!(%error, "a manifest that was not deleted is off the list of referrers");

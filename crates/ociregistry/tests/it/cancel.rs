@@ -281,5 +281,21 @@ async fn a_deletion_that_is_refused_begins_no_list() {
     let error = store.delete(&cx, &name).await.unwrap_err();
     assert_eq!(error.class(), Class::Denied);
     let methods: Vec<_> = fake.requests().into_iter().map(|r| r.method).collect();
-    assert_eq!(methods, ["GET", "GET", "DELETE", "GET"]);
+    // What it is, its list, and after the refusal whether it is still there, and the list again.
+    assert_eq!(methods, ["GET", "GET", "DELETE", "GET", "GET"]);
+}
+
+#[tokio::test]
+async fn what_is_still_there_is_on_the_list_whatever_is_said_of_it() {
+    for status in [404, 503] {
+        let refuse =
+            move |request: &Request| (request.method == "DELETE").then(|| Reply::new(status));
+        let fake = old_registry(refuse).await;
+        let (cx, store) = (Cx::default(), store(&quick().build(), &fake));
+        let raw = signature("a");
+        store.put_manifest(&cx, &raw, Place::Child).await.unwrap();
+        let name = Name::Digest(*raw.digest());
+        assert!(store.delete(&cx, &name).await.is_err());
+        assert_eq!(is_there_and_listed(&*store, &raw).await, (true, true));
+    }
 }

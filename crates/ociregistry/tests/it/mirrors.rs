@@ -118,6 +118,18 @@ async fn what_mirrors_said_is_told() {
 }
 
 #[tokio::test]
+async fn a_mirror_without_lists_says_nothing_of_referrers() {
+    let mirror = empty().await;
+    let (cx, store) = (Cx::default(), in_place_of_gone(&mirror.host));
+    let error = store.referrers(&cx, &Digest::of(b"x")).await.unwrap_err();
+    assert_eq!(error.class(), Class::Transient);
+    let text = ocicore::in_one_line(&error).replace(&mirror.host, "MIRROR");
+    let expected =
+        ": its mirrors did not help: `MIRROR` keeps no list: no answer from `127.0.0.1:1/a/b`";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[tokio::test]
 async fn mirrors_of_podman_are_asked_in_order() {
     let (first, second, home) = (empty().await, full().await, full().await);
     let registry = podman(&format!(

@@ -80,7 +80,7 @@ async fn who_is_asked_in_the_wrong_way_is_said() {
         (
             &secured.host,
             &http,
-            Class::Invalid,
+            Class::Transient,
             "it was asked in plain HTTP, and may speak TLS",
         ),
         (
