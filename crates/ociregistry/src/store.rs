@@ -1,7 +1,6 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, future::BoxFuture};
 use ocicore::{
     Blob, BoxStream, Cx, Descriptor, Digest, ImageSink, ImageSource, MediaType, Name, Place,
     RawManifest, Repository, RepositoryPath, Stored, Tag, in_one_line, sniff_media_type,
@@ -120,16 +119,12 @@ impl RegistryStore {
 
     /// What a tag names now, and what there is to be written over, is for the registry itself to
     /// say; mirrors are asked if it gives no answer, or gave none a moment ago.
-    async fn home_first<'s, T>(
-        &'s self,
-        name: &Name,
-        ask: impl Fn(&'s Site) -> BoxFuture<'s, Result<T>>,
-    ) -> Result<T> {
+    async fn resolve_anywhere(&self, cx: &Cx, name: &Name) -> Result<Descriptor> {
         let rest = &self.registry.0.rest;
         let has_mirror = self.live_mirrors().any(|mirror| mirror.serves(name));
         let mut silence = None;
         if !has_mirror || !rest.has(&self.home) {
-            let found = ask(&self.home).await;
+            let found = self.head(cx, &self.home, name).await;
             if has_mirror {
                 rest.note(&self.home, &found);
             }
@@ -140,7 +135,7 @@ impl RegistryStore {
         }
         let mut faults = Vec::new();
         for mirror in self.live_mirrors().filter(|mirror| mirror.serves(name)) {
-            let found = ask(mirror).await;
+            let found = self.head(cx, mirror, name).await;
             rest.note(mirror, &found);
             match found {
                 Ok(found) => return Ok(found),
@@ -149,7 +144,7 @@ impl RegistryStore {
         }
         let last = match silence {
             Some(error) => Err(error),
-            None => ask(&self.home).await,
+            None => self.head(cx, &self.home, name).await,
         };
         last.map_err(|error| error.with_mirrors(faults))
     }
@@ -460,8 +455,8 @@ impl fmt::Debug for RegistryStore {
 #[async_trait]
 impl ImageSource for RegistryStore {
     async fn resolve(&self, cx: &Cx, name: &Name) -> ocicore::Result<Descriptor> {
-        let work = self.home_first(name, |site| self.head(cx, site, name).boxed());
-        self.run(cx, "resolve", name, work).await
+        self.run(cx, "resolve", name, self.resolve_anywhere(cx, name))
+            .await
     }
 
     async fn manifest(&self, cx: &Cx, name: &Name) -> ocicore::Result<RawManifest> {
