@@ -151,15 +151,16 @@ mod tests {
 
     use super::*;
 
+    fn check(body: &str, expected: &[&str]) {
+        let shown: Vec<String> = faults(body.as_bytes())
+            .iter()
+            .map(Fault::to_string)
+            .collect();
+        assert_eq!(shown, expected, "{body}");
+    }
+
     #[test]
     fn bodies_are_read_as_servers_write_them() {
-        let check = |body: &str, expected: &[&str]| {
-            let shown: Vec<String> = faults(body.as_bytes())
-                .iter()
-                .map(Fault::to_string)
-                .collect();
-            assert_eq!(shown, expected, "{body}");
-        };
         check("", &[]);
         check("{}", &[]);
         check(r#"{"errors":null}"#, &[]);
@@ -197,13 +198,6 @@ mod tests {
 
     #[test]
     fn a_body_that_was_cut_says_what_came() {
-        let check = |body: &str, expected: &[&str]| {
-            let shown: Vec<String> = faults(body.as_bytes())
-                .iter()
-                .map(Fault::to_string)
-                .collect();
-            assert_eq!(shown, expected, "{body}");
-        };
         for start in [
             r#"{"errors":[{"code":"A","message":"b"#,
             r#"{"errors":[{"code":"A","message":"b\"#,
